@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * sock:inet_sock_set_state: the life of every connection, kept in maps. No record is sent;
+ * the hooks that see a reset copy what is known here.
+ */
+INLINE void note_task(u32 *pid, u8 *comm)
+{
+	*pid = bpf_get_current_pid_tgid() >> 32;
+	bpf_get_current_comm(comm, 16);
+}
+
+RAW_TRACEPOINT_PROBE(inet_sock_set_state)
+{
+	u64 sk = ctx->args[0], now = bpf_ktime_get_ns();
+	u32 old = (u32)ctx->args[1], new = (u32)ctx->args[2], owned = 0;
+	struct history fresh = {}, *h;
+	struct flow_key k = {};
+
+	if (!is_tcp(sk))
+		return 0;
+	/* socket addresses are reused: these changes begin a new life */
+	h = sockets.lookup(&sk);
+	if (!h || new == TCP_SYN_SENT || new == TCP_LISTEN || old == TCP_SYN_RECV) {
+		fresh.open_ns = now;
+		sockets.update(&sk, &fresh);
+		h = sockets.lookup(&sk);
+		if (!h)
+			return 0;
+	}
+	h->change_ns = now;
+	h->old_state = old;
+	if (OFF(sock, sk_lock) >= 0)
+		READ(&owned, sk + OFF(sock, sk_lock), socket_lock_t, owned);
+	if (new == TCP_SYN_SENT || new == TCP_LISTEN) {
+		h->flags = new == TCP_LISTEN ? H_LISTENER : H_ACTIVE;
+		note_task(&h->pid, h->comm);
+		return 0;
+	}
+	if (new == TCP_ESTABLISHED) {
+		h->established_ns = now;
+		if (old == TCP_SYN_RECV)
+			h->flags = H_PASSIVE;
+		return 0;
+	}
+	/* FIN_WAIT1, LAST_ACK, CLOSE out of a call by the application */
+	if (!h->close_ns && owned && !(h->flags & H_GOT_RESET)) {
+		h->close_ns = now;
+		h->flags |= H_PROCESS;
+		note_task(&h->close_pid, h->close_comm);
+	}
+	if (new == TCP_CLOSE && old != TCP_LISTEN) {
+		read_sock_key(sk, &k, TCP_CLOSE);
+		closed.update(&k, h);
+	}
+	return 0;
+}

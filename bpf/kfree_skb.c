@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * skb:kfree_skb: the drops that bear on a reset: the segment a passive reset answered
+ * (tcp_send_reset named it), a RST that was not accepted or not let out, and a segment that
+ * a firewall rejected with a RST (net_dev_queue saw that RST).
+ */
+RAW_TRACEPOINT_PROBE(kfree_skb)
+{
+	u64 skb = ctx->args[0], *provoked = provoking.lookup(&skb);
+	struct flow_key k = {};
+	struct peek p = {};
+	struct record *r;
+	u32 reason = 0;
+
+#if NARGS_kfree_skb >= 3
+	reason = (u32)ctx->args[2];
+#endif
+	if (provoked)
+		provoking.delete(&skb);
+	if (!peek_tcp(&p, skb, 0))
+		return 0;
+	if (!provoked && !(p.flags & TCP_RST)) {
+		if (NETFILTER_DROP >= 0 && reason != NETFILTER_DROP)
+			return 0;
+		peek_key(&p, &k, 0);
+		if (!answered.lookup(&k))
+			return 0;
+		answered.delete(&k);
+	}
+	r = get_record(KIND_KFREE_SKB);
+	if (!r)
+		return 0;
+	r->location = ctx->args[1];
+	r->drop_reason = reason;
+	read_task(r);
+	read_stack(ctx, r);
+	read_packet(r, &p, skb, 0);
+#if NARGS_kfree_skb >= 4
+	r->sk = ctx->args[3];
+	r->sk_state = sock_state(r->sk);
+#endif
+	return submit(ctx, r);
+}

@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * net:net_dev_queue: every RST that leaves, whoever made it; its stack names the maker. SYNs
+ * only note the time of the handshake.
+ */
+RAW_TRACEPOINT_PROBE(net_dev_queue)
+{
+	u64 skb = ctx->args[0], now;
+	struct handshake fresh = {}, *h;
+	struct flow_key k = {}, cause = {};
+	struct peek p = {};
+	struct record *r;
+
+	if (!peek_tcp(&p, skb, 0) || !(p.flags & (TCP_RST | TCP_SYN)))
+		return 0;
+	r = get_record(KIND_NET_DEV_QUEUE);
+	if (!r)
+		return 0;
+	read_packet(r, &p, skb, 1);
+	__builtin_memcpy(&k, r->laddr, sizeof(k));
+	if (!(p.flags & TCP_RST)) {
+		h = handshakes.lookup(&k);
+		if (h && !(p.flags & TCP_ACK))
+			h = 0;
+		if (h) {
+			h->tx_ns = r->time_ns;
+		} else {
+			fresh.tx_ns = r->time_ns;
+			handshakes.update(&k, &fresh);
+		}
+		drop_record();
+		return 0;
+	}
+	now = r->time_ns;
+	peek_key(&p, &cause, 1);
+	answered.update(&cause, &now);
+	read_task(r);
+	read_stack(ctx, r);
+	READ(&r->sk, skb, sk_buff, sk);
+	read_handshake(r, &k);
+	return submit(ctx, r);
+}

@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * tcp:tcp_send_reset: this host's TCP decided to reset. An active reset (skb NULL) has left
+ * already; a passive one answers skb and leaves right after. sk is NULL, full, or timewait.
+ */
+RAW_TRACEPOINT_PROBE(tcp_send_reset)
+{
+	u64 sk = ctx->args[0], skb = ctx->args[1];
+	struct record *r = get_record(KIND_TCP_SEND_RESET);
+	struct flow_key k = {};
+	struct peek p = {};
+
+	if (!r)
+		return 0;
+#if NARGS_tcp_send_reset >= 3
+	r->reason = (u32)ctx->args[2];
+#endif
+	read_task(r);
+	read_stack(ctx, r);
+	read_any_sock(r, sk);
+	if (sk) {
+		read_sock_key(sk, &k, r->sk_state);
+		r->netns = k.netns;
+		/* a listener's own tuple has no remote end: the packet's has */
+		if (r->sk_state != TCP_LISTEN)
+			use_key(r, &k);
+	}
+	if (skb) {
+		provoking.update(&skb, &r->time_ns);
+		if (peek_tcp(&p, skb, 0))
+			read_packet(r, &p, skb, 0);
+	} else if (!(r->task_flags & (PF_EXITING | PF_KTHREAD))) {
+		bpf_get_stack(ctx, r->ustack, sizeof(r->ustack), BPF_F_USER_STACK_);
+	}
+	__builtin_memcpy(&k, r->laddr, sizeof(k));
+	read_history(r, r->sk_state == TCP_LISTEN ? 0 : sk, &k);
+	mark_history(sk, &k, H_SENT_RESET);
+	return submit(ctx, r);
+}

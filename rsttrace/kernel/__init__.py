@@ -1,0 +1,1 @@
+"""Everything that asks the running kernel: BTF, tracefs, features, loading, symbols."""

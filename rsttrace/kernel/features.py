@@ -1,0 +1,86 @@
+"""What this kernel has: hooks, struct members, enum names. Decided by presence, never by version."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from rsttrace.kernel.btf import VMLINUX, Btf
+
+# hook name -> what is lost without it
+HOOKS: Mapping[str, str] = {
+    "tcp_send_reset": "who decided to send a reset, and why",
+    "tcp_receive_reset": "whether a received reset was believed",
+    "kfree_skb": "resets that were refused, and the firewall's part",
+    "net_dev_queue": "resets that the TCP stack did not make itself",
+    "netif_receive_skb": "the received reset as it came in",
+    "inet_sock_set_state": "the state before an abort, and the age of the connection",
+    "inet_sk_error_report": "the errno of aborts without a reset (kernels before 5.14 lack it)",
+}
+ENUMS = ("sk_rst_reason", "skb_drop_reason")
+SUBSYSTEM_SHIFT = 16  # enum skb_drop_reason: the high half is the subsystem
+
+_OFF = re.compile(r"\bOFF\((\w+),\s*(\w+)\)")
+_READ = re.compile(r"\bREAD\([^;]*?,\s*(\w+),\s*(\w+)\)")
+_SKB_AT = re.compile(r"\bSKB_AT\([^;]*?,\s*(\w+)\)")
+_COMMENT = re.compile(r"/\*.*?\*/", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Features:
+    """Facts about the running kernel that the loader and the decoder need.
+
+    ``args`` maps each hook this kernel has to its number of arguments, ``offsets`` maps
+    (struct, member) to a byte offset or None, ``enums`` maps an enum to its names by number.
+    """
+
+    args: Mapping[str, int]
+    offsets: Mapping[tuple[str, str], int | None]
+    enums: Mapping[str, Mapping[int, str]]
+    page_struct_size: int
+    missing_hooks: tuple[str, ...] = field(default=())
+
+    @property
+    def missing_members(self) -> list[str]:
+        """Members the C code would read but this kernel does not have."""
+        return [f"{s}.{m}" for (s, m), offset in self.offsets.items() if offset is None]
+
+
+def used_members(source: str) -> set[tuple[str, str]]:
+    """The (struct, member) pairs that C source names in OFF(), READ() and SKB_AT()."""
+    source = _COMMENT.sub("", source)
+    macros = {("s", "m"), ("sk_buff", "m")}
+    found = set(_OFF.findall(source)) | set(_READ.findall(source))
+    found |= {("sk_buff", m) for m in _SKB_AT.findall(source)}
+    return found - macros
+
+
+def short_names(enum: Mapping[int, str], *prefixes: str) -> dict[int, str]:
+    """Enum names as tracefs prints them: without the common prefix."""
+    result = {}
+    for number, name in enum.items():
+        for prefix in prefixes:
+            name = name.removeprefix(prefix)
+        result[number] = name
+    return result
+
+
+def probe(source: str, path: Path = VMLINUX) -> Features:
+    """Ask BTF for everything that ``source`` (all of bpf/*.c and *.h) uses."""
+    members = used_members(source)
+    names = {s for s, _ in members} | set(ENUMS) | {"page"} | {f"btf_trace_{h}" for h in HOOKS}
+    btf = Btf.load(names, path)
+    structs = {s: btf.members(s) for s in {s for s, _ in members}}
+    args = {h: n for h in HOOKS if (n := btf.tracepoint_args(h)) is not None}
+    return Features(
+        args=args,
+        offsets={(s, m): structs[s].get(m) for s, m in sorted(members)},
+        enums={
+            "sk_rst_reason": short_names(btf.enum("sk_rst_reason"), "SK_RST_REASON_"),
+            "skb_drop_reason": short_names(btf.enum("skb_drop_reason"), "SKB_DROP_REASON_", "SKB_"),
+        },
+        page_struct_size=btf.size("page") or 64,
+        missing_hooks=tuple(h for h in HOOKS if h not in args),
+    )

@@ -1,0 +1,156 @@
+"""Compile, load and attach the programs in bpf/ with the distribution's bcc.
+
+No kernel headers: ``BCC_KERNEL_SOURCE`` points at the stub tree in bpf/include, struct
+offsets come from BTF as ``-D`` flags. Raw tracepoints need neither tracefs nor perf events.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import importlib
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from rsttrace.errors import CannotTrace
+from rsttrace.kernel.features import HOOKS, Features, probe
+
+HEADERS = ("record.h", "common.h", "socket.h", "packet.h")
+NEEDED = ("tcp_send_reset", "tcp_receive_reset", "net_dev_queue")
+KEEP_ALL = "1"
+# x86-64 without KASLR, 4-level page tables (Documentation/arch/x86/x86_64/mm.rst); the
+# programs prove them before use
+DEFAULT_PAGE_BASES = (0xFFFFEA0000000000, 0xFFFF888000000000)
+
+
+def bpf_dir() -> Path:
+    """The C sources: in the wheel as rsttrace/_bpf, in a checkout as bpf/."""
+    package = Path(__file__).resolve().parent.parent
+    return next(d for d in (package / "_bpf", package.parent / "bpf") if d.is_dir())
+
+
+def read_sources(hooks: tuple[str, ...] = tuple(HOOKS)) -> str:
+    """Headers and the given hooks as one C text."""
+    directory = bpf_dir()
+    files = [*HEADERS, *(f"{hook}.c" for hook in hooks)]
+    return "\n".join((directory / name).read_text() for name in files)
+
+
+def import_bcc() -> Any:
+    """The distribution's bcc module, or CannotTrace with the remedy."""
+    try:
+        bcc = importlib.import_module("bcc")
+    except ImportError as err:
+        raise CannotTrace(
+            f"the Python module bcc is missing for {sys.executable}.",
+            "Install it with: apt install python3-bpfcc (Fedora: dnf install python3-bcc), "
+            "and run rsttrace with /usr/bin/python3.",
+        ) from err
+    if not hasattr(bcc, "BPF"):
+        raise CannotTrace(
+            f"the module bcc at {bcc.__file__} is not BCC, the BPF compiler: "
+            "PyPI has an unrelated package of that name.",
+            "Remove it with: pip uninstall bcc; then: apt install python3-bpfcc",
+        )
+    return bcc
+
+
+def check_rights() -> None:
+    """CannotTrace unless this process may load BPF programs."""
+    needed = {"CAP_PERFMON": 38, "CAP_BPF": 39}
+    effective = _effective_capabilities()
+    sys_admin = effective >> 21 & 1
+    if not sys_admin and any(not effective >> bit & 1 for bit in needed.values()):
+        raise CannotTrace(
+            "tracing the kernel needs root.", f"Run: sudo {' '.join(['rsttrace', *sys.argv[1:]])}"
+        )
+
+
+def _effective_capabilities() -> int:
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("CapEff:"):
+            return int(line.split()[1], 16)
+    return 0
+
+
+def compile_flags(features: Features, keep: str) -> list[str]:
+    """The -D flags that carry what is known about this kernel and the user's filter."""
+    drop = {name: number for number, name in features.enums["skb_drop_reason"].items()}
+    flags = [f"-DOFF_{s}__{m}={-1 if o is None else o}" for (s, m), o in features.offsets.items()]
+    flags += [f"-DNARGS_{hook}={n}" for hook, n in features.args.items()]
+    return [
+        *flags,
+        f"-DNETFILTER_DROP={drop.get('NETFILTER_DROP', -1)}",
+        f"-DPAGE_STRUCT_SIZE={features.page_struct_size}",
+        f"-DKEEP(r)=({keep})",
+        "-Wno-everything",
+    ]
+
+
+class Kernel:
+    """The loaded programs. ``bpf`` is the bcc object; ``features`` what the kernel has."""
+
+    def __init__(self, keep: str = KEEP_ALL, skip: tuple[str, ...] = ()) -> None:
+        """Load all hooks this kernel has but those in ``skip``; CannotTrace if it cannot."""
+        check_rights()
+        bcc = import_bcc()
+        self.features = probe(read_sources())
+        lacking = [h for h in NEEDED if h not in self.features.args]
+        if lacking:
+            raise CannotTrace(
+                f"this kernel has no tracepoint {', '.join(lacking)}.",
+                "rsttrace needs Linux 4.16 or newer with CONFIG_INET and tracepoints.",
+            )
+        self.hooks = tuple(h for h in self.features.args if h not in skip)
+        self.bpf = self._load(bcc, keep)
+
+    def _load(self, bcc: Any, keep: str) -> Any:
+        os.environ["BCC_KERNEL_SOURCE"] = str(bpf_dir())
+        with _captured_stderr() as talk:
+            try:
+                return bcc.BPF(
+                    text=read_sources(self.hooks), cflags=compile_flags(self.features, keep)
+                )
+            except Exception as err:  # bcc raises bare Exception for all failures
+                reason = str(err).strip().splitlines()
+                detail = talk().strip().splitlines()
+        raise CannotTrace(
+            f"the kernel did not take the programs: {(reason or ['unknown reason'])[-1]}",
+            "See: rsttrace doctor" + (f" ({detail[0][:160]})" if detail else ""),
+        )
+
+    def set_page_bases(self, vmemmap_base: int, page_offset_base: int) -> None:
+        """Tell the programs where the kernel keeps these variables (0: not known)."""
+        table = self.bpf["page_bases"]
+        for key, value in enumerate((*DEFAULT_PAGE_BASES, vmemmap_base, page_offset_base)):
+            table[ctypes.c_int(key)] = ctypes.c_uint64(value)
+
+    def count(self, table: str, kind: int) -> int:
+        """A per-CPU counter (``sent`` or ``lost``) summed over the CPUs."""
+        return int(sum(self.bpf[table][ctypes.c_int(kind)]))
+
+    def close(self) -> None:
+        """Detach and unload."""
+        self.bpf.cleanup()
+
+
+@contextlib.contextmanager
+def _captured_stderr() -> Any:
+    """Keep the compiler's talk off the user's terminal; yields a function that returns it."""
+    import tempfile
+
+    saved = os.dup(2)
+    with tempfile.TemporaryFile() as file:
+        os.dup2(file.fileno(), 2)
+
+        def text() -> str:
+            file.seek(0)
+            return file.read().decode(errors="replace")
+
+        try:
+            yield text
+        finally:
+            os.dup2(saved, 2)
+            os.close(saved)

@@ -1,0 +1,364 @@
+"""From the bytes of a perf buffer to typed records.
+
+The layout is read from bpf/record.h, the one place where it exists; a recording carries the
+layout it was made with, so that a later rsttrace can still read it.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from rsttrace.packet import Packet, parse_packet
+
+_FORMATS = {"u8": "B", "u16": "H", "u32": "I", "u64": "Q"}
+_FIELD = re.compile(r"^\s*(u8|u16|u32|u64)\s+(\w+)(?:\[(\w+)\])?;", re.MULTILINE)
+_NUMBER = re.compile(r"^#define\s+(\w+)\s+(\d+)\s", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Field names with their struct codes, and the header's #define numbers."""
+
+    fields: tuple[tuple[str, str], ...]
+    numbers: Mapping[str, int]
+
+    @classmethod
+    def parse(cls, header: str) -> Layout:
+        """Read ``struct record`` out of the text of record.h."""
+        numbers = {name: int(value) for name, value in _NUMBER.findall(header)}
+        fields = []
+        for kind, name, length in _FIELD.findall(header):
+            count = int(length) if length.isdigit() else numbers.get(length, 0)
+            code = _FORMATS[kind]
+            fields.append((name, f"{count}s" if length and code == "B" else f"{count or 1}{code}"))
+        return cls(tuple(fields), numbers)
+
+    @property
+    def format(self) -> str:
+        """The whole record as a struct format, little or big endian as this machine is."""
+        return "=" + "".join(code for _, code in self.fields)
+
+    @property
+    def size(self) -> int:
+        """Bytes of one record."""
+        return struct.calcsize(self.format)
+
+    def unpack(self, raw: bytes) -> dict[str, Any]:
+        """Field values by name; arrays of numbers become tuples, bytes stay bytes."""
+        values = iter(struct.unpack_from(self.format, raw))
+        out: dict[str, Any] = {}
+        for name, code in self.fields:
+            count = 1 if code.endswith("s") else int(code[:-1])
+            out[name] = next(values) if count == 1 else tuple(next(values) for _ in range(count))
+        return out
+
+
+@dataclass(frozen=True, slots=True)
+class Flow:
+    """Both ends as this host sees them; addresses as text, ports in host order."""
+
+    local: str
+    lport: int
+    remote: str
+    rport: int
+    netns: int
+
+    @property
+    def family(self) -> int:
+        """4 or 6. A v4-mapped address counts as 4: that is what is on the wire."""
+        return 6 if ":" in self.local or ":" in self.remote else 4
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """The task on the CPU when the hook ran: not always the one that acted."""
+
+    pid: int
+    tid: int
+    comm: str
+    flags: int
+    exit_code: int
+    cgroup: int
+
+    @property
+    def exiting(self) -> bool:
+        """PF_EXITING: inside do_exit()."""
+        return bool(self.flags & 0x4)
+
+    @property
+    def kernel_thread(self) -> bool:
+        """PF_KTHREAD."""
+        return bool(self.flags & 0x200000)
+
+
+@dataclass(frozen=True, slots=True)
+class Sock:
+    """Facts of a full socket (sock, inet_connection_sock, tcp_sock); units as in record.h."""
+
+    uid: int
+    inode: int
+    cookie: int
+    cgroup: int
+    flags: int
+    shutdown: int
+    lingertime: int
+    ack_backlog: int
+    max_ack_backlog: int
+    has_socket: bool
+    owned: bool
+    rcv_nxt: int
+    copied_seq: int
+    snd_nxt: int
+    snd_una: int
+    write_seq: int
+    rcv_tstamp: int
+    lsndtime: int
+    srtt_us: int
+    user_timeout: int
+    linger2: int
+    bytes_received: int
+    bytes_acked: int
+    is_mptcp: bool
+    probes_out: int
+    retransmits: int
+
+    # sk_flags bits, stable from 4.15 to 7.2 (enum sock_flags)
+    @property
+    def dead(self) -> bool:
+        """SOCK_DEAD: no application holds it any more."""
+        return bool(self.flags & 1)
+
+    @property
+    def fin_received(self) -> bool:
+        """SOCK_DONE."""
+        return bool(self.flags & 2)
+
+    @property
+    def linger(self) -> bool:
+        """SOCK_LINGER."""
+        return bool(self.flags & 16)
+
+    @property
+    def unread(self) -> int:
+        """Received bytes the application has not read (a FIN takes one number)."""
+        return max(0, (self.rcv_nxt - self.copied_seq - self.fin_received) & 0xFFFFFFFF)
+
+    @property
+    def unacked(self) -> int:
+        """Bytes written but not acknowledged by the peer."""
+        return (self.write_seq - self.snd_una) & 0xFFFFFFFF
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """The life of a connection as inet_sock_set_state showed it; times in ns, 0: not seen.
+
+    ``closed``: not this socket but the last earlier one with the same addresses and ports.
+    """
+
+    closed: bool
+    open_ns: int
+    established_ns: int
+    change_ns: int
+    close_ns: int
+    flags: int
+    pid: int
+    comm: str
+    close_pid: int
+    close_comm: str
+    old_state: int
+
+    @property
+    def active(self) -> bool:
+        """This end opened the connection."""
+        return bool(self.flags & 1)
+
+    @property
+    def passive(self) -> bool:
+        """The peer opened the connection."""
+        return bool(self.flags & 2)
+
+    @property
+    def sent_reset(self) -> bool:
+        """This end reset it."""
+        return bool(self.flags & 8)
+
+    @property
+    def got_reset(self) -> bool:
+        """A reset from the peer ended it."""
+        return bool(self.flags & 16)
+
+    @property
+    def closed_by_process(self) -> bool:
+        """``close_pid`` called close() or shutdown()."""
+        return bool(self.flags & 32)
+
+
+@dataclass(frozen=True, slots=True)
+class Handshake:
+    """When the SYN or SYN-ACK of each direction was seen on the wire, and the peer's TTL."""
+
+    rx_ns: int
+    tx_ns: int
+    rx_seq: int
+    rx_ttl: int
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One event of one hook. Parts the hook could not read are None."""
+
+    kind: int
+    time_ns: int
+    cpu: int
+    task: Task
+    flow: Flow | None
+    sk: int
+    skb: int
+    location: int
+    reason: int
+    drop_reason: int
+    errno: int
+    state: int | None
+    tw_substate: int
+    sock: Sock | None
+    history: History | None
+    handshake: Handshake | None
+    packet: Packet | None
+    ifindex: int
+    skb_iif: int
+    dev: str
+    kstack: tuple[int, ...]
+    ustack: tuple[int, ...]
+
+
+@lru_cache(maxsize=4096)
+def address_text(raw: bytes) -> str:
+    """A 16-byte address as text; ``::ffff:a.b.c.d`` as IPv4."""
+    v6 = ipaddress.IPv6Address(raw)
+    return str(v6.ipv4_mapped or v6)
+
+
+def c_string(raw: bytes) -> str:
+    """A NUL-terminated name; bytes that are no UTF-8 are shown as escapes."""
+    return raw.split(b"\0", 1)[0].decode(errors="backslashreplace")
+
+
+class Decoder:
+    """Raw records of one layout to ``Record``."""
+
+    def __init__(self, layout: Layout) -> None:
+        self._layout = layout
+        self._have = {
+            name.removeprefix("HAVE_"): value
+            for name, value in layout.numbers.items()
+            if name.startswith("HAVE_")
+        }
+
+    def decode(self, raw: bytes) -> Record:
+        """One record; ValueError if it is too short for the layout."""
+        if len(raw) < self._layout.size:
+            raise ValueError(f"record of {len(raw)} bytes, expected {self._layout.size}")
+        f = self._layout.unpack(raw)
+        have = {name: bool(f["have"] & bit) for name, bit in self._have.items()}
+        return Record(
+            kind=f["kind"],
+            time_ns=f["time_ns"],
+            cpu=f["cpu"],
+            task=_task(f),
+            flow=_flow(f) if have["TUPLE"] else None,
+            sk=f["sk"],
+            skb=f["skb"],
+            location=f["location"],
+            reason=f["reason"],
+            drop_reason=f["drop_reason"],
+            errno=f["errno"],
+            state=f["sk_state"] or None,
+            tw_substate=f["tw_substate"],
+            sock=_sock(f) if have["SOCK"] else None,
+            history=_history(f, have["CLOSED"]) if have["HISTORY"] or have["CLOSED"] else None,
+            handshake=_handshake(f) if have["SYN"] else None,
+            packet=_packet(f) if have["PACKET"] else None,
+            ifindex=f["ifindex"],
+            skb_iif=f["skb_iif"],
+            dev=c_string(f["dev"]),
+            kstack=_stack(f["kstack"]),
+            ustack=_stack(f["ustack"]),
+        )
+
+
+def _stack(addresses: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(a for a in addresses if a)
+
+
+def _task(f: Mapping[str, Any]) -> Task:
+    return Task(
+        f["pid"],
+        f["tid"],
+        c_string(f["comm"]),
+        f["task_flags"],
+        f["task_exit_code"],
+        f["task_cgroup"],
+    )
+
+
+def _flow(f: Mapping[str, Any]) -> Flow:
+    return Flow(
+        address_text(f["laddr"]), f["lport"], address_text(f["raddr"]), f["rport"], f["netns"]
+    )
+
+
+def _sock(f: Mapping[str, Any]) -> Sock:
+    tcp = (
+        "rcv_nxt copied_seq snd_nxt snd_una write_seq rcv_tstamp lsndtime srtt_us user_timeout "
+        "linger2 bytes_received bytes_acked probes_out retransmits"
+    )
+    return Sock(
+        uid=f["sk_uid"],
+        inode=f["inode"],
+        cookie=f["cookie"],
+        cgroup=f["cgroup"],
+        flags=f["sk_flags"],
+        shutdown=f["sk_shutdown"],
+        lingertime=f["sk_lingertime"],
+        ack_backlog=f["sk_ack_backlog"],
+        max_ack_backlog=f["sk_max_ack_backlog"],
+        has_socket=bool(f["has_socket"]),
+        owned=bool(f["owned"]),
+        is_mptcp=bool(f["tcp_is_mptcp"]),
+        **{name: f[f"tcp_{name}"] for name in tcp.split()},
+    )
+
+
+def _history(f: Mapping[str, Any], closed: bool) -> History:
+    return History(
+        closed=closed,
+        open_ns=f["h_open_ns"],
+        established_ns=f["h_established_ns"],
+        change_ns=f["h_change_ns"],
+        close_ns=f["h_close_ns"],
+        flags=f["h_flags"],
+        pid=f["h_pid"],
+        comm=c_string(f["h_comm"]),
+        close_pid=f["h_close_pid"],
+        close_comm=c_string(f["h_close_comm"]),
+        old_state=f["h_old_state"],
+    )
+
+
+def _handshake(f: Mapping[str, Any]) -> Handshake:
+    # the kernel gives the sequence number in network order
+    seq = int.from_bytes(f["syn_rx_seq"].to_bytes(4, "little"), "big")
+    return Handshake(f["syn_rx_ns"], f["syn_tx_ns"], seq, f["syn_rx_ttl"])
+
+
+def _packet(f: Mapping[str, Any]) -> Packet | None:
+    return parse_packet(
+        f["packet"][: f["packet_len"]], f["skb_len"], f["payload"][: f["payload_len"]]
+    )
