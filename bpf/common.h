@@ -124,7 +124,8 @@ INLINE int submit(void *ctx, struct record *r)
 {
 	u32 kind = r->kind;
 
-	if (KEEP(r)) {
+	/* listeners are few, and a hint may need one that the filter would hide */
+	if (KEEP(r) || kind == KIND_INET_SOCK_SET_STATE) {
 		if (events.perf_submit(ctx, r, sizeof(*r)))
 			add_one(lost.lookup(&kind));
 		else

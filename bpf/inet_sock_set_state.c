@@ -1,12 +1,27 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * sock:inet_sock_set_state: the life of every connection, kept in maps. No record is sent;
- * the hooks that see a reset copy what is known here.
+ * sock:inet_sock_set_state: the life of every connection, kept in maps; the hooks that see a
+ * reset copy what is known here. Only listening sockets that come or go send a record.
  */
 INLINE void note_task(u32 *pid, u8 *comm)
 {
 	*pid = bpf_get_current_pid_tgid() >> 32;
 	bpf_get_current_comm(comm, 16);
+}
+
+INLINE int send_listener(void *ctx, u64 sk, u32 state)
+{
+	struct record *r = get_record(KIND_INET_SOCK_SET_STATE);
+	struct flow_key k = {};
+
+	if (!r)
+		return 0;
+	read_task(r);
+	read_any_sock(r, sk);
+	read_sock_key(sk, &k, TCP_LISTEN);
+	use_key(r, &k);
+	r->sk_state = state;
+	return submit(ctx, r);
 }
 
 RAW_TRACEPOINT_PROBE(inet_sock_set_state)
@@ -18,6 +33,8 @@ RAW_TRACEPOINT_PROBE(inet_sock_set_state)
 
 	if (!is_tcp(sk))
 		return 0;
+	if (new == TCP_LISTEN || old == TCP_LISTEN)
+		send_listener(ctx, sk, new);
 	/* socket addresses are reused: these changes begin a new life */
 	h = sockets.lookup(&sk);
 	if (!h || new == TCP_SYN_SENT || new == TCP_LISTEN || old == TCP_SYN_RECV) {

@@ -11,7 +11,8 @@
 #define KIND_NET_DEV_QUEUE	4
 #define KIND_NETIF_RECEIVE_SKB	5
 #define KIND_INET_SK_ERROR_REPORT 6
-#define KIND_COUNT		7
+#define KIND_INET_SOCK_SET_STATE 7	/* of listening sockets only */
+#define KIND_COUNT		8
 
 #define HAVE_TUPLE	1	/* laddr .. netns */
 #define HAVE_SOCK	2	/* a full socket: every sk_ and tcp_ fact */

@@ -12,7 +12,7 @@ import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, Protocol
 
 from rsttrace.packet import Packet, parse_packet
 
@@ -172,7 +172,7 @@ class History:
     comm: str
     close_pid: int
     close_comm: str
-    old_state: int
+    old_state: str | None
 
     @property
     def active(self) -> bool:
@@ -212,21 +212,27 @@ class Handshake:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One event of one hook. Parts the hook could not read are None."""
+    """One event of one hook. Parts the hook could not read are None.
 
-    kind: int
+    ``frames`` are kernel functions, innermost first, without the tracer's own; ``reason``
+    and ``drop_reason`` the running kernel's names, None where the hook has none.
+    """
+
+    kind: str
     time_ns: int
     cpu: int
     task: Task
     flow: Flow | None
     sk: int
     skb: int
-    location: int
-    reason: int
-    drop_reason: int
+    location: str | None
+    reason: str | None
+    reason_raw: int
+    drop_reason: str | None
+    drop_reason_raw: int
     errno: int
-    state: int | None
-    tw_substate: int
+    state: str | None
+    tw_substate: str | None
     sock: Sock | None
     history: History | None
     handshake: Handshake | None
@@ -234,8 +240,12 @@ class Record:
     ifindex: int
     skb_iif: int
     dev: str
-    kstack: tuple[int, ...]
+    frames: tuple[str, ...]
     ustack: tuple[int, ...]
+
+    def in_stack(self, *functions: str) -> bool:
+        """Is one of these functions in the kernel stack?"""
+        return any(f in self.frames for f in functions)
 
 
 @lru_cache(maxsize=4096)
@@ -250,11 +260,49 @@ def c_string(raw: bytes) -> str:
     return raw.split(b"\0", 1)[0].decode(errors="backslashreplace")
 
 
-class Decoder:
-    """Raw records of one layout to ``Record``."""
+class Names(Protocol):
+    """What a kernel calls its numbers and addresses: the running one or a recorded one."""
 
-    def __init__(self, layout: Layout) -> None:
+    def symbol(self, address: int) -> str | None:
+        """Function at a return address."""
+
+    def enum(self, name: str) -> Mapping[int, str]:
+        """Names of ``sk_rst_reason`` or ``skb_drop_reason``, empty if it has none."""
+
+
+# include/net/tcp_states.h; user space ABI through TCP_INFO and /proc/net/tcp
+STATES = {
+    1: "ESTABLISHED",
+    2: "SYN_SENT",
+    3: "SYN_RECV",
+    4: "FIN_WAIT1",
+    5: "FIN_WAIT2",
+    6: "TIME_WAIT",
+    7: "CLOSE",
+    8: "CLOSE_WAIT",
+    9: "LAST_ACK",
+    10: "LISTEN",
+    11: "CLOSING",
+    12: "NEW_SYN_RECV",
+}
+
+
+def state_name(number: int) -> str | None:
+    """TCP state without prefix; an unknown one as its number, 0 as None."""
+    return STATES.get(number, str(number)) if number else None
+
+
+class Decoder:
+    """Raw records of one layout to ``Record``, in the words of the kernel they come from."""
+
+    def __init__(self, layout: Layout, names: Names) -> None:
         self._layout = layout
+        self._names = names
+        self._kinds = {
+            value: name.removeprefix("KIND_").lower()
+            for name, value in layout.numbers.items()
+            if name.startswith("KIND_") and name != "KIND_COUNT"
+        }
         self._have = {
             name.removeprefix("HAVE_"): value
             for name, value in layout.numbers.items()
@@ -267,20 +315,24 @@ class Decoder:
             raise ValueError(f"record of {len(raw)} bytes, expected {self._layout.size}")
         f = self._layout.unpack(raw)
         have = {name: bool(f["have"] & bit) for name, bit in self._have.items()}
+        kind = self._kinds.get(f["kind"], str(f["kind"]))
+        decided, dropped = kind == "tcp_send_reset", kind == "kfree_skb"
         return Record(
-            kind=f["kind"],
+            kind=kind,
             time_ns=f["time_ns"],
             cpu=f["cpu"],
             task=_task(f),
             flow=_flow(f) if have["TUPLE"] else None,
             sk=f["sk"],
             skb=f["skb"],
-            location=f["location"],
-            reason=f["reason"],
-            drop_reason=f["drop_reason"],
+            location=self._names.symbol(f["location"]) if f["location"] else None,
+            reason=self._enum("sk_rst_reason", f["reason"]) if decided else None,
+            reason_raw=f["reason"],
+            drop_reason=self._enum("skb_drop_reason", f["drop_reason"]) if dropped else None,
+            drop_reason_raw=f["drop_reason"],
             errno=f["errno"],
-            state=f["sk_state"] or None,
-            tw_substate=f["tw_substate"],
+            state=state_name(f["sk_state"]),
+            tw_substate=state_name(f["tw_substate"]),
             sock=_sock(f) if have["SOCK"] else None,
             history=_history(f, have["CLOSED"]) if have["HISTORY"] or have["CLOSED"] else None,
             handshake=_handshake(f) if have["SYN"] else None,
@@ -288,13 +340,20 @@ class Decoder:
             ifindex=f["ifindex"],
             skb_iif=f["skb_iif"],
             dev=c_string(f["dev"]),
-            kstack=_stack(f["kstack"]),
-            ustack=_stack(f["ustack"]),
+            frames=self._frames(f["kstack"]),
+            ustack=tuple(a for a in f["ustack"] if a),
         )
 
+    def _enum(self, enum: str, number: int) -> str | None:
+        """The kernel's name; the number as text if it has none; None without the enum."""
+        names = self._names.enum(enum)
+        return names.get(number, str(number)) if names else None
 
-def _stack(addresses: tuple[int, ...]) -> tuple[int, ...]:
-    return tuple(a for a in addresses if a)
+    def _frames(self, stack: tuple[int, ...]) -> tuple[str, ...]:
+        names = [self._names.symbol(a) or hex(a) for a in stack if a]
+        return tuple(
+            n.split(".", 1)[0] for n in names if not n.startswith(("bpf_prog_", "bpf_trace_run"))
+        )
 
 
 def _task(f: Mapping[str, Any]) -> Task:
@@ -348,7 +407,7 @@ def _history(f: Mapping[str, Any], closed: bool) -> History:
         comm=c_string(f["h_comm"]),
         close_pid=f["h_close_pid"],
         close_comm=c_string(f["h_close_comm"]),
-        old_state=f["h_old_state"],
+        old_state=state_name(f["h_old_state"]),
     )
 
 

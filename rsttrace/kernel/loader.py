@@ -127,9 +127,9 @@ class Kernel:
         for key, value in enumerate((*DEFAULT_PAGE_BASES, vmemmap_base, page_offset_base)):
             table[ctypes.c_int(key)] = ctypes.c_uint64(value)
 
-    def count(self, table: str, kind: int) -> int:
-        """A per-CPU counter (``sent`` or ``lost``) summed over the CPUs."""
-        return int(sum(self.bpf[table][ctypes.c_int(kind)]))
+    def total(self, table: str) -> int:
+        """A counter (``sent`` or ``lost``) summed over hooks and CPUs."""
+        return sum(sum(per_cpu) for per_cpu in self.bpf[table].values())
 
     def close(self) -> None:
         """Detach and unload."""

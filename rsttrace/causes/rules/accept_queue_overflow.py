@@ -1,0 +1,37 @@
+"""The accept queue was full and tcp_abort_on_overflow is 1 (row P5)."""
+
+from __future__ import annotations
+
+from rsttrace.causes.case import CERTAIN, LIKELY, Case, Finding, reason_evidence
+from rsttrace.packet import SYN
+
+CAUSE = "accept-queue-overflow"
+
+
+def rule(case: Case) -> Finding | None:
+    """tcp_check_req() answered the last ACK of a handshake, the queue is over its limit."""
+    reset, sock, trigger = case.reset, case.sock, case.trigger
+    if not case.passive or not reset.in_stack("tcp_check_req") or reset.state != "LISTEN":
+        return None
+    if not trigger or trigger.has(SYN) or not sock or _mptcp(case):
+        return None
+    full = sock.ack_backlog > sock.max_ack_backlog
+    named = reset.drop_reason == "TCP_LISTEN_OVERFLOW"
+    if not full and not named:
+        return None
+    used = f"{sock.ack_backlog} waiting, limit {sock.max_ack_backlog}"
+    return Finding(
+        CERTAIN if full else LIKELY,
+        f"The accept queue of {case.who} on {case.local} is full ({used}) and "
+        "net.ipv4.tcp_abort_on_overflow is 1, so the finished handshake was reset.",
+        (
+            f"accept queue: {used}",
+            case.stack_evidence("tcp_check_req", "tcp_v4_rcv", "tcp_v6_rcv"),
+            *reason_evidence(case),
+            *((f"drop reason {reset.drop_reason}",) if reset.drop_reason else ()),
+        ),
+    )
+
+
+def _mptcp(case: Case) -> bool:
+    return any(f.startswith("subflow_") for f in case.reset.frames)

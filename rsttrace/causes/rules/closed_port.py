@@ -1,0 +1,72 @@
+"""A SYN to a port where nobody listens (row P1)."""
+
+from __future__ import annotations
+
+from rsttrace.causes.case import CERTAIN, Case, Finding, duration
+from rsttrace.listeners import ANY, Listener
+from rsttrace.packet import ACK, FIN, RST, SYN
+
+CAUSE = "closed-port"
+
+
+def rule(case: Case) -> Finding | None:
+    """No socket matched, and the segment asked for a new connection."""
+    if not case.socketless or not _asked(case):
+        return None
+    flow = case.reset.flow
+    hint, remedy = _hint(case)
+    return Finding(
+        CERTAIN,
+        f"{case.remote} wanted to connect, but nothing listens on {case.local}{hint}.",
+        (
+            f"SYN to port {flow.lport}, no socket (NO_SOCKET)",
+            *((f"network namespace {case.facts.netns_name}",) if case.facts.netns_name else ()),
+        ),
+        remedies=(remedy,) if remedy else None,
+    )
+
+
+def _asked(case: Case) -> bool:
+    if case.trigger:
+        return case.trigger.has(SYN) and not case.trigger.has(ACK | FIN | RST)
+    # the answer to a segment without ACK is RST+ACK with sequence number 0 (RFC 9293 3.10.7.1)
+    packet = case.reset.packet
+    return bool(packet and packet.has(ACK) and packet.seq == 0)
+
+
+def _hint(case: Case) -> tuple[str, str]:
+    """What does listen there, or did: (clause for the sentence, remedy)."""
+    flow, table = case.reset.flow, case.facts.listeners
+    here = [x for x in case.listeners() if x.netns == flow.netns]
+    other = [x for x in here if x.address not in ANY and x.address != flow.local]
+    wildcard = [x for x in here if x.address in ANY]
+    if flow.family == 4 and any(x.address == "::" for x in wildcard):
+        return _v6_only(next(x for x in wildcard if x.address == "::"))
+    if flow.family == 6 and wildcard:
+        name = wildcard[0].name
+        return f": {name} listens on IPv4 only", f"let {name} listen on :: as well"
+    if other:
+        name = other[0].name
+        return (
+            f": {name} is bound to another address",
+            f"connect to {other[0].address}, or bind the server to {flow.local} or to any address",
+        )
+    gone = table.closed_on_port(flow.netns, flow.lport) if table else None
+    if gone:
+        ago = duration(case.seconds_since(gone.closed_ns))
+        return f": {gone.name} stopped listening {ago} ago", "start the server again"
+    elsewhere = [x for x in case.listeners() if x.netns != flow.netns]
+    if elsewhere:
+        name = elsewhere[0].name
+        return (
+            f" in this network namespace: {name} listens in another one",
+            "connect inside that namespace, or publish or forward the port",
+        )
+    return "", ""
+
+
+def _v6_only(listener: Listener) -> tuple[str, str]:
+    return (
+        f" for IPv4: {listener.name} is IPv6 only (IPV6_V6ONLY)",
+        "switch IPV6_V6ONLY off for that socket, or listen on 0.0.0.0 as well",
+    )

@@ -1,0 +1,30 @@
+"""close() with SO_LINGER {1, 0} (rows A2, A11). The kernel's reason is TCP_STATE."""
+
+from __future__ import annotations
+
+from rsttrace.causes.case import CERTAIN, LIKELY, Case, Finding
+
+CAUSE = "linger-zero"
+
+
+def rule(case: Case) -> Finding | None:
+    """tcp_disconnect() called by __tcp_close(), linger on with time 0."""
+    reset, sock = case.reset, case.sock
+    if not case.active_tcp or not reset.in_stack("tcp_disconnect"):
+        return None
+    if not reset.in_stack("__tcp_close", "tcp_close"):
+        return None
+    if sock and not (sock.linger and sock.lingertime == 0):
+        return None
+    kernel = bool(reset.decided and reset.decided.task.kernel_thread)
+    who = "the kernel (its own socket)" if kernel else case.who
+    return Finding(
+        CERTAIN if sock else LIKELY,
+        f"{who} closed the socket with SO_LINGER {{on, 0 s}}, which asks for a reset, not a FIN.",
+        (
+            "SO_LINGER is on with time 0" if sock else "SO_LINGER could not be read",
+            case.stack_evidence("tcp_disconnect", "__tcp_close", "tcp_close", "do_exit"),
+            case.state_evidence(),
+        ),
+        missing="" if sock else "the socket's options",
+    )

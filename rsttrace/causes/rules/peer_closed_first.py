@@ -1,0 +1,20 @@
+"""The peer had closed, we wrote on, and our data met a closed socket (chapter 3.1)."""
+
+from __future__ import annotations
+
+from rsttrace.causes.case import CERTAIN, Case, Finding
+from rsttrace.causes.rules._received import accepted_in, packet_evidence, sender_evidence
+
+CAUSE = "peer-closed-first"
+
+
+def rule(case: Case) -> Finding | None:
+    """tcp_receive_reset in CLOSE_WAIT: sk_err becomes EPIPE."""
+    if not accepted_in(case, "CLOSE_WAIT"):
+        return None
+    return Finding(
+        CERTAIN,
+        f"{case.remote} had closed its end; {case.who} had not, and then the peer reset "
+        "what was left.",
+        ("state CLOSE_WAIT: the peer's FIN had come", *packet_evidence(case), *sender_evidence(case)),
+    )

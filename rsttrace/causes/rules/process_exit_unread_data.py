@@ -1,0 +1,44 @@
+"""Row A1 because the process ended: exit(), a crash, a signal (chapter 5.2)."""
+
+from __future__ import annotations
+
+import signal
+
+from rsttrace.causes.case import CERTAIN, LIKELY, Case, Finding, count_of
+from rsttrace.causes.rules.unread_data_on_close import (
+    ABORT_ON_CLOSE,
+    closed_unread,
+    closing_evidence,
+)
+
+CAUSE = "process-exit-unread-data"
+
+
+def rule(case: Case) -> Finding | None:
+    """do_exit() closed the descriptor; ``exit_code`` says why it ended."""
+    decided = case.reset.decided
+    unread = closed_unread(case)
+    if unread is None or decided is None:
+        return None
+    if not decided.task.exiting and not decided.in_stack("do_exit"):
+        return None
+    how = how_it_ended(decided.task.exit_code)
+    left = f"{count_of(unread, 'received byte')} unread" if unread else "received data unread"
+    return Finding(
+        CERTAIN if unread or case.reset.reason == ABORT_ON_CLOSE else LIKELY,
+        f"{case.who} {how} and left {left}, so the kernel reset the connection.",
+        (f"the process {how}: exit_code {decided.task.exit_code:#x}",)
+        + closing_evidence(case, unread),
+    )
+
+
+def how_it_ended(exit_code: int) -> str:
+    """``task_struct.exit_code``: signal in the low seven bits, exit status above eight."""
+    number = exit_code & 0x7F
+    if not number:
+        return f"exited with status {exit_code >> 8 & 0xFF}"
+    try:
+        name = signal.Signals(number).name
+    except ValueError:
+        name = f"signal {number}"
+    return f"was killed by {name}"

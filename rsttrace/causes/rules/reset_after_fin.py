@@ -1,0 +1,28 @@
+"""We had closed; a RST cut the goodbye short (chapter 3.1)."""
+
+from __future__ import annotations
+
+from rsttrace.causes.case import CERTAIN, Case, Finding
+from rsttrace.causes.rules._received import accepted_in, packet_evidence, sender_evidence
+
+CAUSE = "reset-after-fin"
+CLOSING = ("FIN_WAIT1", "FIN_WAIT2", "CLOSING", "LAST_ACK")
+
+
+def rule(case: Case) -> Finding | None:
+    """tcp_receive_reset after our own FIN."""
+    if not accepted_in(case, *CLOSING):
+        return None
+    sock = case.sock
+    still_open = bool(sock and sock.has_socket)
+    harm = (
+        f"{case.who} still holds the socket and gets ECONNRESET"
+        if still_open
+        else "no application holds the socket any more"
+    )
+    return Finding(
+        CERTAIN,
+        f"This end had already closed when {case.remote} reset the connection; {harm}.",
+        (f"state {case.reset.state}", *packet_evidence(case), *sender_evidence(case)),
+        benign=not still_open,
+    )

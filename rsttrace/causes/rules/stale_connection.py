@@ -1,0 +1,37 @@
+"""A segment of a connection that this host does not know (rows P1, P2)."""
+
+from __future__ import annotations
+
+from rsttrace.causes.case import LIKELY, POSSIBLE, Case, Finding, count_of
+from rsttrace.packet import ACK, FIN, SYN
+
+CAUSE = "stale-connection"
+
+
+def rule(case: Case) -> Finding | None:
+    """Data, ACK or FIN that matched no connection, and none with this tuple ended lately."""
+    reset, trigger = case.reset, case.trigger
+    listener = case.passive and reset.state == "LISTEN" and not _handshake(case)
+    if not (case.socketless or listener) or case.recent:
+        return None
+    if not trigger or trigger.has(SYN) or not trigger.has(ACK):
+        return None
+    spoke = bool(trigger.length or trigger.has(FIN))
+    what = f"{trigger.flag_text} with {count_of(trigger.length, 'byte')}"
+    where = "the port still listens, so the service is up" if listener else "no socket matched"
+    return Finding(
+        LIKELY if spoke else POSSIBLE,
+        f"{case.remote} still uses a connection that this host does not know (any more): "
+        "a restart, a time-out without goodbye, or a NAT or load balancer that moved it.",
+        (
+            f"{what} to {case.local}",
+            where,
+            "no connection with these addresses and ports ended here within the last minute",
+            *(() if spoke else ("a bare ACK can also be a scan",)),
+        ),
+    )
+
+
+def _handshake(case: Case) -> bool:
+    frames = case.reset.frames
+    return "tcp_check_req" in frames or any(f.startswith("subflow_") for f in frames)

@@ -1,0 +1,111 @@
+"""What the packets and sockets do not say: names of processes and namespaces.
+
+The only stage that asks the live system. What it could not learn is None, never a guess;
+every answer can be recorded, so that a replay gives the same verdicts.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from rsttrace.listeners import Listeners
+from rsttrace.model import Reset
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """A process as /proc showed it. ``exe`` and ``cmdline`` may be empty: gone or hidden."""
+
+    pid: int
+    comm: str
+    exe: str = ""
+    cmdline: str = ""
+
+    @property
+    def name(self) -> str:
+        """``nginx[1432]``."""
+        return f"{self.comm}[{self.pid}]"
+
+
+class Context(Protocol):
+    """Answers about the host: live (enrich.live) or out of a recording."""
+
+    def process(self, pid: int) -> Process | None:
+        """The process with this id."""
+
+    def socket_owner(self, inode: int) -> int | None:
+        """A process that has this socket open now."""
+
+    def netns_name(self, inode: int) -> str | None:
+        """Name of a network namespace; ``host`` for the initial one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What enrichment found for one reset.
+
+    ``owner`` owns the socket on this end, ``actor`` is the task that acted in process context
+    (the closer, the killer), ``closer`` had closed the connection earlier.
+    """
+
+    owner: Process | None = None
+    actor: Process | None = None
+    closer: Process | None = None
+    netns_name: str | None = None
+    listeners: Listeners | None = None
+
+
+def enrich(reset: Reset, context: Context, listeners: Listeners | None = None) -> Facts:
+    """Look up what bears on this reset."""
+    return Facts(
+        owner=_owner(reset, context),
+        actor=_actor(reset, context),
+        closer=_closer(reset, context),
+        netns_name=context.netns_name(reset.flow.netns) if reset.flow.netns else None,
+        listeners=listeners,
+    )
+
+
+def _known(context: Context, pid: int, comm: str) -> Process | None:
+    """The process, or at least the name the kernel gave when it acted."""
+    if not pid:
+        return None
+    found = context.process(pid)
+    if found and (not comm or found.comm == comm):
+        return found
+    return Process(pid, comm) if comm else found
+
+
+def _actor(reset: Reset, context: Context) -> Process | None:
+    """The task on the CPU, where it acted on this socket itself."""
+    record = reset.decided
+    if not record or not reset.active or record.task.kernel_thread or not record.task.pid:
+        return None
+    in_process = record.in_stack(
+        "do_exit", "do_syscall_64", "el0t_64_sync_handler", "do_el0_svc", "invoke_syscall"
+    )
+    softirq = record.in_stack("handle_softirqs", "__do_softirq", "do_softirq")
+    if not in_process or softirq:
+        return None
+    return _known(context, record.task.pid, record.task.comm)
+
+
+def _owner(reset: Reset, context: Context) -> Process | None:
+    actor = _actor(reset, context)
+    if actor and not reset.in_stack("tcp_abort"):
+        return actor
+    sock = reset.sock
+    if sock and sock.inode and (pid := context.socket_owner(sock.inode)):
+        return _known(context, pid, "")
+    history = reset.history
+    if history and not history.closed:
+        return _known(context, history.pid, history.comm)
+    return None
+
+
+def _closer(reset: Reset, context: Context) -> Process | None:
+    history = reset.history
+    if history and history.closed_by_process:
+        return _known(context, history.close_pid, history.close_comm)
+    return None

@@ -1,0 +1,140 @@
+"""Answers from the running system: /proc and /run/netns. Cached, bounded in time."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from rsttrace.enrich import Process
+
+PROC = Path("/proc")
+RUN_NETNS = Path("/run/netns")
+SCAN_SECONDS = 0.2
+CACHE_SECONDS = 2.0
+CACHE_SIZE = 4096
+
+Noted = Callable[[str, str, object], None]
+
+
+def _nothing(_kind: str, _key: str, _value: object) -> None:
+    """Nobody records the answers."""
+
+
+class LiveContext:
+    """Context of this host. ``noted(kind, key, answer)`` is told every new answer."""
+
+    def __init__(self, noted: Noted = _nothing) -> None:
+        self._noted = noted
+        self._processes: dict[int, tuple[float, Process | None]] = {}
+        self._owners: dict[int, int] = {}
+        self._last_scan = 0.0
+        self._netns: dict[int, str | None] = {}
+
+    def process(self, pid: int) -> Process | None:
+        """From /proc/PID; remembered, so that a process that just died keeps its name."""
+        now = time.monotonic()
+        age, known = self._processes.get(pid, (0.0, None))
+        if known and now - age < CACHE_SECONDS:
+            return known
+        fresh = read_process(pid) or known
+        if len(self._processes) >= CACHE_SIZE:
+            self._processes.clear()
+        self._processes[pid] = (now, fresh)
+        if fresh and fresh != known:
+            self._noted("process", str(pid), [fresh.comm, fresh.exe, fresh.cmdline])
+        return fresh
+
+    def socket_owner(self, inode: int) -> int | None:
+        """By the links in /proc/PID/fd, at most SCAN_SECONDS per scan."""
+        if inode in self._owners and _holds(self._owners[inode], inode):
+            return self._owners[inode]
+        if time.monotonic() - self._last_scan > SCAN_SECONDS:
+            self._scan()
+        pid = self._owners.get(inode)
+        if pid is not None:
+            self._noted("owner", str(inode), pid)
+        return pid
+
+    def _scan(self) -> None:
+        end = time.monotonic() + SCAN_SECONDS
+        found: dict[int, int] = {}
+        for pid in pids():
+            for inode in socket_inodes(pid):
+                found.setdefault(inode, pid)
+            if time.monotonic() > end:
+                break
+        self._owners = {**self._owners, **found} if len(self._owners) < CACHE_SIZE else found
+        self._last_scan = time.monotonic()
+
+    def netns_name(self, inode: int) -> str | None:
+        """``host`` for process 1's, else the name under /run/netns, else None."""
+        if inode not in self._netns:
+            self._netns = {**dict.fromkeys(self._netns), **_netns_names()}
+            name = self._netns.setdefault(inode, None)
+            self._noted("netns", str(inode), name)
+        return self._netns[inode]
+
+
+def pids() -> Iterator[int]:
+    """Processes that exist now."""
+    try:
+        names = os.listdir(PROC)
+    except OSError:
+        return
+    yield from (int(name) for name in names if name.isdigit())
+
+
+def socket_inodes(pid: int) -> Iterator[int]:
+    """Inodes of the sockets a process has open; nothing if it is gone or hidden."""
+    directory = f"{PROC}/{pid}/fd"
+    try:
+        names = os.listdir(directory)
+    except OSError:
+        return
+    for name in names:
+        try:
+            link = os.readlink(f"{directory}/{name}")
+        except OSError:
+            continue
+        if link.startswith("socket:["):
+            yield int(link[8:-1])
+
+
+def _holds(pid: int, inode: int) -> bool:
+    return inode in socket_inodes(pid)
+
+
+def read_process(pid: int) -> Process | None:
+    """What /proc says of a process, None if it is gone."""
+    base = PROC / str(pid)
+    try:
+        comm = (base / "comm").read_text(errors="backslashreplace").rstrip("\n")
+        raw = (base / "cmdline").read_bytes()
+    except OSError:
+        return None
+    try:
+        exe = os.readlink(base / "exe")
+    except OSError:
+        exe = ""
+    cmdline = raw.rstrip(b"\0").replace(b"\0", b" ").decode(errors="backslashreplace")
+    return Process(pid, comm, exe, cmdline)
+
+
+def _netns_names() -> dict[int, str | None]:
+    names: dict[int, str | None] = {}
+    try:
+        entries = list(RUN_NETNS.iterdir())
+    except OSError:
+        entries = []
+    for entry in entries:
+        try:
+            names[entry.stat().st_ino] = entry.name
+        except OSError:
+            continue
+    try:
+        names[os.stat(PROC / "1" / "ns" / "net").st_ino] = "host"
+    except OSError:
+        pass
+    return names

@@ -1,0 +1,151 @@
+"""A joined reset to a verdict. Pure: no clock, no /proc, no netlink."""
+
+from __future__ import annotations
+
+import errno
+from dataclasses import dataclass
+
+from rsttrace.causes import Cause, catalogue
+from rsttrace.causes.case import CLIENT, SERVER, UNKNOWN, Case, Finding, Sender
+from rsttrace.causes.rules import RULES
+from rsttrace.enrich import Facts
+from rsttrace.model import FORWARDED, RECEIVED, REJECTED, SUPPRESSED, Reset
+from rsttrace.packet import ACK, SYN
+
+NO_CAUSE = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The answer: what happened, how sure it is, and what to do.
+
+    ``sees``: what the application on the receiving end gets. ``missing``: the fact that
+    would have decided, empty if none was missing.
+    """
+
+    cause: str
+    confidence: str
+    summary: str
+    evidence: tuple[str, ...]
+    remedies: tuple[str, ...]
+    benign: bool
+    phase: str
+    initiator: str
+    errno: str | None
+    log_term: str | None
+    sees: str
+    missing: str
+
+
+@dataclass(frozen=True, slots=True)
+class Explained:
+    """A reset with its facts and its verdict: what the sinks print."""
+
+    reset: Reset
+    facts: Facts
+    verdict: Verdict
+
+
+def explain(reset: Reset, facts: Facts, sender: Verdict | None = None) -> Verdict:
+    """Ask the rules in order; ``sender`` is the verdict on the other end of the same RST."""
+    other = (
+        Sender(sender.cause, sender.confidence, sender.summary, sender.benign) if sender else None
+    )
+    case = Case(reset, facts, other)
+    for cause, rule in RULES:
+        finding = rule(case)
+        if finding:
+            return _verdict(case, catalogue()[cause], finding)
+    return _verdict(case, catalogue()[NO_CAUSE], _no_rule(case))
+
+
+def _no_rule(case: Case) -> Finding:
+    reset = case.reset
+    seen = []
+    if reset.reason:
+        seen.append(f"kernel reason {reset.reason}")
+    if reset.drop_reason:
+        seen.append(f"drop reason {reset.drop_reason}")
+    if reset.state:
+        seen.append(f"state {reset.state}")
+    if case.trigger:
+        seen.append(f"provoked by {case.trigger.flag_text}, {case.trigger.length} bytes")
+    if reset.frames:
+        seen.append("stack: " + " < ".join(reset.frames[:6]))
+    return Finding(UNKNOWN, "No rule fits this reset; here is what was seen.", tuple(seen))
+
+
+def _verdict(case: Case, cause: Cause, finding: Finding) -> Verdict:
+    reset = case.reset
+    initiator = finding.initiator or _initiator(case)
+    return Verdict(
+        cause=cause.id,
+        confidence=finding.confidence,
+        summary=finding.summary,
+        evidence=tuple(e for e in finding.evidence if e),
+        remedies=cause.remedies if finding.remedies is None else finding.remedies,
+        benign=cause.benign if finding.benign is None else finding.benign,
+        phase=finding.phase or cause.phase,
+        initiator=initiator,
+        errno=errno_of(reset),
+        log_term=_log_term(initiator),
+        sees=cause.receiver_sees,
+        missing=finding.missing,
+    )
+
+
+def role_of_local_end(case: Case) -> str | None:
+    """``client`` or ``server``, by who opened the connection; None if that was not seen."""
+    reset, history = case.reset, case.history
+    if history and history.active:
+        return CLIENT
+    if (history and history.passive) or reset.state == "LISTEN":
+        return SERVER
+    if reset.state == "SYN_SENT":
+        return CLIENT
+    trigger = case.trigger
+    if trigger and trigger.has(SYN):
+        return CLIENT if trigger.has(ACK) else SERVER
+    table, flow = case.facts.listeners, reset.flow
+    if table and table.accepts(flow.netns, flow.local, flow.lport):
+        return SERVER
+    return None
+
+
+def _initiator(case: Case) -> str:
+    """Who reset the connection, in the words of a flow log."""
+    if case.reset.direction == FORWARDED:
+        return "unknown"
+    role = role_of_local_end(case)
+    if role is None:
+        return "unknown"
+    if case.sender and case.sender.cause == "firewall-reject":
+        return "local-firewall"
+    if case.reset.direction in (RECEIVED, REJECTED):
+        return SERVER if role == CLIENT else CLIENT
+    return role
+
+
+def _log_term(initiator: str) -> str | None:
+    if initiator in (CLIENT, SERVER):
+        return f"tcp-rst-from-{initiator}"
+    return "not-applicable" if initiator == "local-firewall" else None
+
+
+# tcp_reset(): sk_err by the state the RST was accepted in
+_RECEIVED_ERRNO = {"SYN_SENT": "ECONNREFUSED", "CLOSE_WAIT": "EPIPE"}
+
+
+def errno_of(reset: Reset) -> str | None:
+    """What the application on this end gets, None if nobody is told."""
+    sock = reset.sock
+    if sock and sock.dead:
+        return None
+    if reset.error and reset.error.errno:
+        number = reset.error.errno
+        return errno.errorcode.get(number, str(number))
+    if reset.direction == RECEIVED and reset.judged:
+        return _RECEIVED_ERRNO.get(reset.judged.state or "", "ECONNRESET")
+    if reset.direction in ("sent", SUPPRESSED) and reset.in_stack("tcp_abort"):
+        return "ECONNABORTED"
+    return None

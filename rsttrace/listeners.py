@@ -1,0 +1,93 @@
+"""Who listens where: the sockets found at start, kept up to date from the records. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from rsttrace.records import Record
+
+ANY = ("0.0.0.0", "::")
+REMEMBER_NS = 60_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """A listening socket; ``closed_ns`` is set once it is gone. ``pid`` 0: not known."""
+
+    netns: int
+    address: str
+    port: int
+    inode: int
+    pid: int = 0
+    comm: str = ""
+    sk: int = 0
+    closed_ns: int = 0
+
+    @property
+    def name(self) -> str:
+        """``nginx[1432]``, or the bare address if the owner is not known."""
+        who = f"{self.comm}[{self.pid}]" if self.pid and self.comm else "a process"
+        at = f"[{self.address}]" if ":" in self.address else self.address
+        return f"{who} on {at}:{self.port}"
+
+
+class Listeners:
+    """A table of listeners fed by ``inet_sock_set_state`` records to and from LISTEN."""
+
+    def __init__(self, known: Iterable[Listener] = ()) -> None:
+        self._open = list(known)
+        self._closed: list[Listener] = []
+
+    def add(self, known: Iterable[Listener]) -> None:
+        """Take listeners found otherwise, unless the records told of them already."""
+        have = {(x.netns, x.address, x.port) for x in self._open}
+        self._open += [x for x in known if (x.netns, x.address, x.port) not in have]
+
+    def feed(self, record: Record) -> None:
+        """Take a record of a listening socket that came or went."""
+        flow = record.flow
+        if flow is None:
+            return
+        if record.state == "LISTEN":
+            inode = record.sock.inode if record.sock else 0
+            self._open.append(
+                Listener(
+                    flow.netns,
+                    flow.local,
+                    flow.lport,
+                    inode,
+                    record.task.pid,
+                    record.task.comm,
+                    record.sk,
+                )
+            )
+            return
+        for listener in self._open:
+            same = (listener.netns, listener.address, listener.port) == (
+                flow.netns,
+                flow.local,
+                flow.lport,
+            )
+            if same and listener.sk in (0, record.sk):
+                self._open.remove(listener)
+                self._closed.append(replace(listener, closed_ns=record.time_ns))
+                break
+        limit = record.time_ns - REMEMBER_NS
+        self._closed = [gone for gone in self._closed if gone.closed_ns > limit]
+
+    def on_port(self, port: int) -> list[Listener]:
+        """Those that listen on this port now, in any namespace and on any address."""
+        return [listener for listener in self._open if listener.port == port]
+
+    def closed_on_port(self, netns: int, port: int) -> Listener | None:
+        """The last one on this port of this namespace that went away, within a minute."""
+        gone = [x for x in self._closed if x.port == port and x.netns == netns]
+        return gone[-1] if gone else None
+
+    def accepts(self, netns: int, address: str, port: int) -> bool:
+        """Would a connection to this address reach one of them?"""
+        return any(
+            x.netns == netns and (x.address == address or x.address in ANY)
+            for x in self.on_port(port)
+        )

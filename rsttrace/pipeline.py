@@ -1,0 +1,97 @@
+"""Records to explained resets: sort, join, enrich, explain. The same live and in a replay."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from rsttrace.enrich import Context, enrich
+from rsttrace.explain import Explained, Verdict, explain
+from rsttrace.join import Joiner
+from rsttrace.listeners import Listener, Listeners
+from rsttrace.model import RECEIVED, REJECTED, Reset
+from rsttrace.records import Decoder, Layout, Names, Record
+
+REMEMBER_VERDICTS = 1024
+
+
+class Pipeline:
+    """Feed raw records, take explained resets.
+
+    The perf buffers of several CPUs arrive out of order, so records wait until ``now_ns``
+    says that none older can come.
+    """
+
+    def __init__(
+        self, layout: Layout, names: Names, context: Context, known: Iterable[Listener] = ()
+    ) -> None:
+        self._decoder = Decoder(layout, names)
+        self._context = context
+        self._listeners = Listeners(known)
+        self._joiner = Joiner()
+        self._waiting: list[Record] = []
+        self._verdicts: dict[int, Verdict] = {}
+        self._lossy = False
+        self.damaged = 0
+
+    def know_listeners(self, known: Iterable[Listener]) -> None:
+        """Take the sockets that listened before the trace."""
+        self._listeners.add(known)
+
+    def feed(self, raw: Iterable[bytes]) -> None:
+        """Take records as they came out of the perf buffer."""
+        for one in raw:
+            try:
+                self._waiting.append(self._decoder.decode(one))
+            except ValueError:
+                self.damaged += 1
+
+    def note_loss(self) -> None:
+        """Records were lost: what is explained from here on until ``advance`` says so."""
+        self._lossy = True
+
+    def advance(self, now_ns: int) -> list[Explained]:
+        """Resets that are complete, given that no record older than ``now_ns`` can come."""
+        self._waiting.sort(key=lambda r: r.time_ns)
+        split = next(
+            (i for i, r in enumerate(self._waiting) if r.time_ns >= now_ns), len(self._waiting)
+        )
+        due, self._waiting = self._waiting[:split], self._waiting[split:]
+        found: list[Explained] = []
+        for record in due:
+            # finish what is older first, so that tuples used again find no stale partner
+            found += self._explain(self._joiner.advance(record.time_ns))
+            self._take(record)
+        found += self._explain(self._joiner.advance(now_ns))
+        return found
+
+    def flush(self) -> list[Explained]:
+        """Everything that is left."""
+        last = max((r.time_ns for r in self._waiting), default=0) + 1
+        return self.advance(last) + self._explain(self._joiner.flush())
+
+    def _take(self, record: Record) -> None:
+        if record.kind == "inet_sock_set_state":
+            self._listeners.feed(record)
+        else:
+            self._joiner.feed(record)
+
+    def _explain(self, resets: list[Reset]) -> list[Explained]:
+        if not resets:
+            return []
+        # the sender's verdict first: the receiver's text names it
+        order = sorted(resets, key=lambda r: r.direction in (RECEIVED, REJECTED))
+        done = {r.id: self._explain_one(r) for r in order}
+        self._lossy = False
+        return [done[r.id] for r in resets]
+
+    def _explain_one(self, reset: Reset) -> Explained:
+        reset.lossy = self._lossy
+        facts = enrich(reset, self._context, self._listeners)
+        sender = None
+        if reset.peer and reset.direction in (RECEIVED, REJECTED):
+            sender = self._verdicts.get(reset.peer.id)
+        verdict = explain(reset, facts, sender)
+        self._verdicts[reset.id] = verdict
+        if len(self._verdicts) > REMEMBER_VERDICTS:
+            del self._verdicts[next(iter(self._verdicts))]
+        return Explained(reset, facts, verdict)

@@ -1,0 +1,149 @@
+"""A live trace: load, read, record, explain. Everything with a clock or a kernel is here."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from rsttrace import __version__
+from rsttrace.enrich.listening import listening
+from rsttrace.enrich.live import LiveContext
+from rsttrace.explain import Explained
+from rsttrace.kernel.filters import Filter, c_expression
+from rsttrace.kernel.loader import Kernel, bpf_dir
+from rsttrace.kernel.memory import release_compiler_memory
+from rsttrace.kernel.reader import Reader
+from rsttrace.kernel.symbols import Symbols
+from rsttrace.pipeline import Pipeline
+from rsttrace.recording import Recorder
+from rsttrace.records import Layout
+
+# a record is stamped when its hook starts and handed over some microseconds later
+MARGIN_NS = 2_000_000
+
+
+class KernelNames:
+    """The running kernel's names; remembers which addresses were asked for."""
+
+    def __init__(self, symbols: Symbols, enums: Mapping[str, Mapping[int, str]]) -> None:
+        self._symbols = symbols
+        self._enums = enums
+        self._known: dict[int, str | None] = {}
+        self._fresh: dict[int, str | None] = {}
+
+    def symbol(self, address: int) -> str | None:
+        """Function at a return address."""
+        if address not in self._known:
+            self._known[address] = self._fresh[address] = self._symbols.name(address)
+        return self._known[address]
+
+    def enum(self, name: str) -> Mapping[int, str]:
+        """An enum of the running kernel."""
+        return self._enums.get(name, {})
+
+    def take_fresh(self) -> dict[int, str | None]:
+        """Addresses named since the last call."""
+        fresh, self._fresh = self._fresh, {}
+        return fresh
+
+
+class Session:
+    """A running trace. Use as a context manager; ``poll`` gives explained resets."""
+
+    def __init__(self, wanted: Filter | None = None, record: Path | None = None) -> None:
+        """Load and attach; CannotTrace if this kernel or user cannot."""
+        wanted = wanted or Filter()
+        symbols = Symbols()
+        with ThreadPoolExecutor(1) as pool:  # reads kallsyms while the compiler works
+            ready = pool.submit(symbols.load)
+            self.kernel = Kernel(c_expression(wanted), wanted.skipped_hooks)
+            ready.result()
+        self.kernel.set_page_bases(
+            symbols.variable("vmemmap_base"), symbols.variable("page_offset_base")
+        )
+        self.layout = Layout.parse((bpf_dir() / "record.h").read_text())
+        self._reader = Reader(self.kernel)
+        self.started_ns = time.monotonic_ns()
+        self.wall_offset_ns = time.time_ns() - time.monotonic_ns()
+        self.names = KernelNames(symbols, self.kernel.features.enums)
+        self._recorder = Recorder(record) if record else None
+        noted = self._recorder.context if self._recorder else None
+        self.context = LiveContext(noted) if noted else LiveContext()
+        self.pipeline = Pipeline(self.layout, self.names, self.context)
+        self.lost = 0
+        self.symbols_available = symbols.available
+        release_compiler_memory(self.kernel)
+
+    def learn_host(self) -> None:
+        """Look at what was there before the trace. Needs root; call it once, soon after."""
+        known = listening()
+        self.pipeline.know_listeners(known)
+        if self._recorder:
+            features = self.kernel.features
+            self._recorder.header(self.layout, features.enums, self.host_facts(), known)
+
+    def host_facts(self) -> dict[str, Any]:
+        """What a reader of the output must know of this host and trace."""
+        uname = os.uname()
+        return {
+            "version": __version__,
+            "hostname": uname.nodename,
+            "kernel": uname.release,
+            "machine": uname.machine,
+            "hooks": list(self.kernel.hooks),
+            "missing_hooks": list(self.kernel.features.missing_hooks),
+            "missing_members": self.kernel.features.missing_members,
+            "wall_offset_ns": self.wall_offset_ns,
+            "symbols": self.symbols_available,
+        }
+
+    def poll(self, timeout_ms: int = 100) -> list[Explained]:
+        """Wait for records at most ``timeout_ms`` and return the resets that are complete."""
+        now = time.monotonic_ns()
+        raw = self._reader.read(timeout_ms)
+        # all that was there when the read began is in hand now
+        self._take(raw)
+        return self.pipeline.advance(now - MARGIN_NS)
+
+    def finish(self) -> list[Explained]:
+        """Read what is left and explain everything, complete or not."""
+        while raw := self._reader.read(0):
+            self._take(raw)
+        return self.pipeline.flush()
+
+    def _take(self, raw: list[bytes]) -> None:
+        self.pipeline.feed(raw)
+        if self._recorder:
+            self._recorder.names(self.names.take_fresh())
+            self._recorder.records(raw)
+        lost = self._count_lost()
+        if lost > self.lost:
+            self.pipeline.note_loss()
+            if self._recorder:
+                self._recorder.lost(lost - self.lost)
+            self.lost = lost
+
+    def _count_lost(self) -> int:
+        return self.kernel.total("lost")
+
+    def close(self) -> None:
+        """Detach; end the recording."""
+        self.kernel.close()
+        if self._recorder:
+            recorder, self._recorder = self._recorder, None
+            recorder.end(self.lost)
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def in_order(explained: Iterable[Explained]) -> list[Explained]:
+    """By time, then by id."""
+    return sorted(explained, key=lambda e: (e.reset.time_ns, e.reset.id))
