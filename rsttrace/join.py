@@ -109,11 +109,12 @@ class Joiner:
         if packet is None:
             return
         key = packet_key(packet)
-        for other in self._received[_flow(record)]:
-            # a bridge hands the same packet up once more
-            if other.wire and other.wire.skb == record.skb and not other.judged:
-                if other.wire.packet and packet_key(other.wire.packet) == key:
-                    return
+        if any(
+            other.wire and other.wire.skb == record.skb and not other.judged
+            for other in self._on_wire[key]
+            if other.direction == RECEIVED and other.flow == record.flow
+        ):
+            return  # a bridge hands the same packet up once more
         reset = self._new(RECEIVED, record)
         reset.wire = record
         sender = _newest(r for r in self._on_wire[key] if r.direction != RECEIVED and not r.peer)

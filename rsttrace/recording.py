@@ -9,6 +9,7 @@ there can still be explained.
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import zlib
 from collections.abc import Iterator, Mapping
@@ -89,10 +90,8 @@ class Recorder:
 
     def close(self) -> None:
         """Close without an end line."""
-        try:
+        with contextlib.suppress(OSError):  # a full disk was said already
             self._file.close()
-        except OSError:  # the buffer could not be flushed: said already
-            pass
 
 
 class Recording:

@@ -270,6 +270,10 @@ class Names(Protocol):
         """Names of ``sk_rst_reason`` or ``skb_drop_reason``, empty if it has none."""
 
 
+# the innermost frames of a stack are the program's own
+_TRACER = ("bpf_prog_", "bpf_trace_run")
+TRACER_FRAMES = 4
+
 # include/net/tcp_states.h; user space ABI through TCP_INFO and /proc/net/tcp
 STATES = {
     1: "ESTABLISHED",
@@ -351,9 +355,9 @@ class Decoder:
 
     def _frames(self, stack: tuple[int, ...]) -> tuple[str, ...]:
         names = [self._names.symbol(a) or hex(a) for a in stack if a]
-        return tuple(
-            n.split(".", 1)[0] for n in names if not n.startswith(("bpf_prog_", "bpf_trace_run"))
-        )
+        own = [i for i, name in enumerate(names[:TRACER_FRAMES]) if name.startswith(_TRACER)]
+        # compilers add suffixes to clones: tcp_v4_rcv.cold, do_softirq.part.0
+        return tuple(name.split(".", 1)[0] for name in names[max(own, default=-1) + 1 :])
 
 
 def _task(f: Mapping[str, Any]) -> Task:

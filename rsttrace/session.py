@@ -76,7 +76,7 @@ class Session:
         self.pipeline = Pipeline(self.layout, self.names, self.context)
         self.lost = 0
         self.symbols_available = symbols.available
-        release_compiler_memory(self.kernel)
+        release_compiler_memory()
 
     def learn_host(self) -> None:
         """Look at what was there before the trace. Needs root; call it once, soon after."""
@@ -120,15 +120,12 @@ class Session:
         if self._recorder:
             self._recorder.names(self.names.take_fresh())
             self._recorder.records(raw)
-        lost = self._count_lost()
+        lost = self.kernel.lost()
         if lost > self.lost:
             self.pipeline.note_loss()
             if self._recorder:
                 self._recorder.lost(lost - self.lost)
             self.lost = lost
-
-    def _count_lost(self) -> int:
-        return self.kernel.total("lost")
 
     def close(self) -> None:
         """Detach; end the recording."""

@@ -53,7 +53,9 @@ def _frozen(value: Any) -> Any:
 def catalogue() -> Mapping[str, Cause]:
     """All causes by id, in alphabetical order."""
     directory = resources.files(__package__) / "catalogue"
-    files = sorted((f for f in directory.iterdir() if f.name.endswith(".toml")), key=lambda f: f.name)
+    files = sorted(
+        (f for f in directory.iterdir() if f.name.endswith(".toml")), key=lambda f: f.name
+    )
     entries = [tomllib.loads(f.read_text(encoding="utf-8")) for f in files]
     return {e["id"]: Cause(**{k: _frozen(v) for k, v in e.items()}) for e in entries}
 

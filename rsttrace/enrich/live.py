@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -133,8 +134,6 @@ def _netns_names() -> dict[int, str | None]:
             names[entry.stat().st_ino] = entry.name
         except OSError:
             continue
-    try:
+    with contextlib.suppress(OSError):
         names[os.stat(PROC / "1" / "ns" / "net").st_ino] = "host"
-    except OSError:
-        pass
     return names

@@ -1,4 +1,4 @@
-"""What this kernel has: hooks, struct members, enum names. Decided by presence, never by version."""
+"""What this kernel has: hooks, struct members, enum names; by presence, never by version."""
 
 from __future__ import annotations
 

@@ -19,12 +19,16 @@ _IS_V4 = (
 
 @dataclass(frozen=True)
 class Filter:
-    """What to watch; an empty field means no limit. ``direction``: sent, received or None."""
+    """What to watch; an empty field means no limit.
+
+    Ports are ranges, both ends included; ``netns`` inode numbers; ``direction`` sent,
+    received or None.
+    """
 
     addresses: tuple[str, ...] = ()
-    ports: tuple[int, ...] = ()
-    local_ports: tuple[int, ...] = ()
-    remote_ports: tuple[int, ...] = ()
+    ports: tuple[tuple[int, int], ...] = ()
+    local_ports: tuple[tuple[int, int], ...] = ()
+    remote_ports: tuple[tuple[int, int], ...] = ()
     family: int | None = None
     netns: tuple[int, ...] = ()
     direction: str | None = None
@@ -56,17 +60,24 @@ def _has_address(address: str) -> str:
     return _any_of(ends)
 
 
+def _in_range(end: str, low: int, high: int) -> str:
+    return f"((r)->{end} >= {low} && (r)->{end} <= {high})"
+
+
 def c_expression(f: Filter) -> str:
     """C that is true for a record to keep."""
     terms = []
     if f.addresses:
         terms.append(_any_of(_has_address(a) for a in f.addresses))
-    if f.ports:
-        terms.append(_any_of(f"(r)->lport == {p} || (r)->rport == {p}" for p in f.ports))
-    if f.local_ports:
-        terms.append(_any_of(f"(r)->lport == {p}" for p in f.local_ports))
-    if f.remote_ports:
-        terms.append(_any_of(f"(r)->rport == {p}" for p in f.remote_ports))
+    terms += [
+        _any_of(_in_range(end, low, high) for low, high in ranges for end in ends)
+        for ranges, ends in (
+            (f.ports, ("lport", "rport")),
+            (f.local_ports, ("lport",)),
+            (f.remote_ports, ("rport",)),
+        )
+        if ranges
+    ]
     if f.netns:
         terms.append(_any_of(f"(r)->netns == {n}" for n in f.netns))
     if f.family:

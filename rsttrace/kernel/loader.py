@@ -105,6 +105,7 @@ class Kernel:
             )
         self.hooks = tuple(h for h in self.features.args if h not in skip)
         self.bpf = self._load(bcc, keep)
+        self._tables = {name: self.bpf[name] for name in ("events", "lost", "page_bases")}
 
     def _load(self, bcc: Any, keep: str) -> Any:
         os.environ["BCC_KERNEL_SOURCE"] = str(bpf_dir())
@@ -123,16 +124,23 @@ class Kernel:
 
     def set_page_bases(self, vmemmap_base: int, page_offset_base: int) -> None:
         """Tell the programs where the kernel keeps these variables (0: not known)."""
-        table = self.bpf["page_bases"]
+        table = self._tables["page_bases"]
         for key, value in enumerate((*DEFAULT_PAGE_BASES, vmemmap_base, page_offset_base)):
             table[ctypes.c_int(key)] = ctypes.c_uint64(value)
 
-    def total(self, table: str) -> int:
-        """A counter (``sent`` or ``lost``) summed over hooks and CPUs."""
-        return sum(sum(per_cpu) for per_cpu in self.bpf[table].values())
+    @property
+    def events(self) -> Any:
+        """The perf buffer's table."""
+        return self._tables["events"]
+
+    def lost(self) -> int:
+        """Records that did not fit into the perf buffer, over all hooks and CPUs."""
+        return sum(sum(per_cpu) for per_cpu in self._tables["lost"].values())
 
     def close(self) -> None:
         """Detach and unload."""
+        # bcc must drop the perf buffer while its map is still open
+        self._tables.clear()
         self.bpf.cleanup()
 
 

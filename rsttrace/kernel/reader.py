@@ -26,7 +26,7 @@ class Reader:
         def on_lost(_count: int) -> None:
             """The programs count what they lose, by hook: see ``lost``."""
 
-        kernel.bpf["events"].open_perf_buffer(on_record, page_cnt=pages, lost_cb=on_lost)
+        kernel.events.open_perf_buffer(on_record, page_cnt=pages, lost_cb=on_lost)
 
     def read(self, timeout_ms: int) -> list[bytes]:
         """Wait for records, at most ``timeout_ms``; all that are there, in order per CPU."""

@@ -8,6 +8,8 @@ reads again when a module was loaded later (nf_reject_ipv4 comes with the first 
 from __future__ import annotations
 
 import bisect
+import contextlib
+import io
 from array import array
 from pathlib import Path
 
@@ -26,10 +28,9 @@ class Symbols:
         self._places = array("Q")
         self._text = b""
         self._cache: dict[int, str | None] = {}
-        try:
-            self._file = path.open("rb", buffering=0)
-        except OSError:
-            self._file = None
+        self._file: io.FileIO | None = None
+        with contextlib.suppress(OSError):
+            self._file = io.FileIO(path)
 
     @property
     def available(self) -> bool:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rsttrace.lab.base import LabSpec, Scenario
 
-_MACHINERY = frozenset({"base", "errors", "namespace", "net", "tcp"})
+_MACHINERY = frozenset({"base", "errors", "namespace", "net", "runner", "tcp"})
 
 
 @functools.cache

@@ -9,5 +9,5 @@ class LabError(RsttraceError):
     """The lab did not do what it should: a time-out, a failed command, a wrong errno."""
 
 
-class LabSkip(RsttraceError):  # noqa: N818
+class LabSkip(RsttraceError):
     """This kernel or machine lacks what the lab needs; the message says what."""

@@ -18,10 +18,7 @@ PORT = closed_port.PORT
 SENT = Expect("sent", "firewall-reject", end="server")
 EXPECT = (SENT, closed_port.EXPECT[1])
 OWN_FIREWALL = (Expect("sent", "firewall-reject", end="client"), closed_port.EXPECT[1])
-MID_CONNECTION = (
-    SENT,
-    received("peer-reset", "ESTABLISHED", "ECONNRESET"),
-)
+MID_CONNECTION = (SENT, received("peer-reset", "ESTABLISHED", "ECONNRESET"))
 
 
 def nft_input(lab: Lab) -> None:

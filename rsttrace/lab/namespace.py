@@ -99,9 +99,8 @@ class Namespace:
         if done.returncode == 127:
             raise LabSkip(f"this lab needs the command {argv[0]}.")
         if done.returncode != 0:
-            raise LabError(
-                f"{command}: {(done.stderr.strip() or str(done.returncode)).splitlines()[0]}"
-            )
+            reason = done.stderr.strip() or f"exit status {done.returncode}"
+            raise LabError(f"{command}: {reason.splitlines()[0]}")
         return done.stdout
 
     def spawn(self, function: Callable[[], object]) -> int:

@@ -36,7 +36,7 @@ ADDRESSES = {
 PREFIX = {so.AF_INET: {"prefixlen": 24}, so.AF_INET6: {"prefixlen": 64, "flags": 0x02}}
 # If both ends had the same index, the kernel would take up to a second to see the carrier.
 CLIENT_INDEX = 87
-SIOCGIFFLAGS, IFF_RUNNING = 0x8913, 0x40
+SIOCGIFFLAGS, IFF_RUNNING, RTF_LOCAL = 0x8913, 0x40, 0x80000000
 
 _one_at_a_time = threading.Lock()
 
@@ -100,10 +100,12 @@ class Lab:
                     ip.link("set", index=ip.link_lookup(ifname=name)[0], state="up")
         for end in ENDS:
             tcp.wait_for(partial(self._running, end), f"carrier on the {end}'s {DEVICE}")
-        # Addresses come last: on a device that is not ready, IPv6 would miss its first packets.
         for end in ENDS:
             with self.inside(end), IPRoute() as ip:
                 self._configure(ip, end)
+        if self.family == so.AF_INET6:
+            for end in ENDS:
+                tcp.wait_for(partial(self._reachable, end), f"the {end}'s address in use")
 
     def _configure(self, ip: IPRoute, end: str) -> None:
         index = ip.link_lookup(ifname=DEVICE)[0]
@@ -112,6 +114,12 @@ class Lab:
         # is meant for has already gone, and no lab has to wait for one.
         route = {"dst": self.address[OTHER[end]], "metrics": {"quickack": 1}}
         ip.route("add", oif=index, scope="link", family=self.family, **route)
+
+    def _reachable(self, end: str) -> bool:
+        """Is there a local route to the end's own IPv6 address? A work queue adds it."""
+        address = so.inet_pton(so.AF_INET6, self.address[end]).hex()
+        routes = (row.split() for row in self._spaces[end].read("ipv6_route"))
+        return any(r[0] == address and int(r[8], 16) & RTF_LOCAL for r in routes)
 
     def _running(self, end: str) -> bool:
         request = struct.pack("16sH22x", DEVICE.encode(), 0)
@@ -225,4 +233,5 @@ class Lab:
         here, there = self.address[end], self.address[OTHER[end]]
         data = tcp.segment((here, ports[0]), (there, ports[1]), flags, seq, ack, payload)
         with self.inside(end), so.socket(self.family, so.SOCK_RAW, so.IPPROTO_TCP) as raw:
+            raw.connect((here, 0))  # so that it gets no copy of the answer, to be freed as a drop
             raw.sendto(data, (there, 0))

@@ -15,14 +15,8 @@ from rsttrace.lab.base import Expect, Lab, received
 
 CAUSE = "stale-connection"
 SENT = Expect("sent", "stale-connection", end="server", confidence="likely")
-EXPECT = (
-    SENT,
-    received("peer-reset", "ESTABLISHED", "ECONNRESET"),
-)
-EXPECT_FIN = (
-    SENT,
-    received("reset-after-fin", "FIN_WAIT1", "ECONNRESET"),
-)
+EXPECT = (SENT, received("peer-reset", "ESTABLISHED", "ECONNRESET"))
+EXPECT_FIN = (SENT, received("reset-after-fin", "FIN_WAIT1", "ECONNRESET"))
 PORT = 8080
 
 

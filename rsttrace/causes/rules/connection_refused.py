@@ -13,7 +13,7 @@ def rule(case: Case) -> Finding | None:
     if not accepted_in(case, "SYN_SENT"):
         return None
     shake = case.reset.handshake
-    after = ()
+    after: tuple[str, ...] = ()
     if shake and shake.tx_ns and case.reset.wire:
         took = duration((case.reset.wire.time_ns - shake.tx_ns) / 1e9)
         after = (f"answered {took} after our SYN",)

@@ -11,8 +11,8 @@ CAUSE = "late-segment"
 def rule(case: Case) -> Finding | None:
     """No connection any more, but one with this tuple ended within the last minute."""
     recent, trigger = case.recent, case.trigger
-    listener = case.passive and case.reset.state == "LISTEN" and not case.reset.in_stack(
-        "tcp_check_req"
+    listener = (
+        case.passive and case.reset.state == "LISTEN" and not case.reset.in_stack("tcp_check_req")
     )
     if not recent or not (case.socketless or listener) or not trigger or trigger.has(SYN):
         return None

@@ -16,5 +16,9 @@ def rule(case: Case) -> Finding | None:
         CERTAIN,
         f"{case.remote} had closed its end; {case.who} had not, and then the peer reset "
         "what was left.",
-        ("state CLOSE_WAIT: the peer's FIN had come", *packet_evidence(case), *sender_evidence(case)),
+        (
+            "state CLOSE_WAIT: the peer's FIN had come",
+            *packet_evidence(case),
+            *sender_evidence(case),
+        ),
     )

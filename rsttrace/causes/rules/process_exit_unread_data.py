@@ -27,8 +27,10 @@ def rule(case: Case) -> Finding | None:
     return Finding(
         CERTAIN if unread or case.reset.reason == ABORT_ON_CLOSE else LIKELY,
         f"{case.who} {how} and left {left}, so the kernel reset the connection.",
-        (f"the process {how}: exit_code {decided.task.exit_code:#x}",)
-        + closing_evidence(case, unread),
+        (
+            f"the process {how}: exit_code {decided.task.exit_code:#x}",
+            *closing_evidence(case, unread),
+        ),
     )
 
 

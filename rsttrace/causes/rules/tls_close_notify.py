@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from rsttrace.causes.case import CERTAIN, Case, Finding
+from rsttrace.causes.case import CERTAIN, LIKELY, Case, Finding
 from rsttrace.causes.rules.data_after_close import (
     closed_evidence,
     closer_of,
     data_met_closed_reader,
 )
+from rsttrace.packet import TLS_ALERT, payload_kind
 
 CAUSE = "tls-close-notify"
 # one alert record, or two: close_notify after a warning
@@ -15,31 +16,39 @@ MAX_ALERT_BYTES = 140
 
 
 def rule(case: Case) -> Finding | None:
-    """The payload is a TLS alert record and nothing more (RFC 8446 6.1)."""
+    """The payload is a TLS alert record and nothing more (RFC 8446 5.1, 6.1)."""
     data = data_met_closed_reader(case)
-    if data is None or data.payload_kind != "tls-alert":
+    if data is None:
         return None
-    if not _only_alerts(data.payload, data.length):
+    if _only_alerts(data.payload, data.length):
+        confidence, what = CERTAIN, f"one TLS alert record of {data.length} bytes"
+    elif _encrypted_alert(data.payload, data.length):
+        confidence, what = LIKELY, "a TLS 1.3 record of just the size of an alert"
+    else:
         return None
     return Finding(
-        CERTAIN,
+        confidence,
         f"The peer's TLS goodbye (close_notify alert) came after {closer_of(case)} had closed "
         "the socket: no data was lost.",
-        (
-            f"payload {data.payload[:5].hex(' ')}: one TLS alert record of {data.length} bytes",
-            *closed_evidence(case),
-        ),
+        (f"payload {data.payload[:5].hex(' ')}: {what}", *closed_evidence(case)),
     )
 
 
 def _only_alerts(payload: bytes, length: int) -> bool:
     """Is the whole payload made of alert records, as far as it was captured?"""
+    if payload_kind(payload) != "tls-alert":
+        return False
     place = 0
     while place < length:
         head = payload[place : place + 5]
         if len(head) < 5:
             return place > 0 and length <= MAX_ALERT_BYTES
-        if head[0] != 0x15:
+        if head[0] != TLS_ALERT:
             return False
         place += 5 + int.from_bytes(head[3:5], "big")
     return place == length
+
+
+def _encrypted_alert(payload: bytes, length: int) -> bool:
+    """TLS 1.3 hides the record type: level, description, type, 16 bytes of tag (5.2)."""
+    return length == 24 and payload[:5] == b"\x17\x03\x03\x00\x13"

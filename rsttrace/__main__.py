@@ -1,0 +1,5 @@
+"""``python -m rsttrace``."""
+
+from rsttrace.cli import main
+
+main()

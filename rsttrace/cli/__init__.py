@@ -1,0 +1,103 @@
+"""The command line: argv in, exit code out. One file for each command."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import NoReturn
+
+import click
+
+from rsttrace import __version__
+from rsttrace.errors import EXIT_FAILURE, EXIT_OK, RsttraceError
+from rsttrace.output import ReaderGone, silence_stdout
+
+COMMANDS = ("trace", "explain", "causes", "lab", "doctor")
+CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+OWN_OPTIONS = ("-h", "--help", "-V", "--version")
+
+EPILOG = """\b
+Examples:
+  sudo rsttrace                       explain every reset as it happens
+  sudo rsttrace -P 443 -1             port 443 only, one line for each
+  sudo rsttrace -d 60 -j > out.jsonl  one minute as JSON Lines
+  sudo rsttrace --record out.rec      keep it; later: rsttrace explain out.rec
+  rsttrace explain linger-zero        what a cause means and what to change
+  sudo rsttrace lab run closed-port   make a reset happen and see it explained
+"""
+
+
+class DefaultGroup(click.Group):
+    """``rsttrace -P 80`` means ``rsttrace trace -P 80``. Commands are imported when used."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Put ``trace`` in front unless a command or an option of the group comes first."""
+        if not args or (args[0].startswith("-") and args[0] not in OWN_OPTIONS):
+            args = ["trace", *args]
+        return super().parse_args(ctx, args)
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """In the order people need them."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        """Import the command's module."""
+        if name not in COMMANDS:
+            return None
+        from importlib import import_module
+
+        command: click.Command = import_module(f"rsttrace.cli.{name}").command
+        return command
+
+
+@click.group(cls=DefaultGroup, context_settings=CONTEXT, epilog=EPILOG)
+@click.version_option(__version__, "-V", "--version", prog_name="rsttrace")
+def cli() -> None:
+    """Explain every TCP reset on this host: who sent it, why, does it matter, what to change.
+
+    Without a command it traces live (see: rsttrace trace --help).
+    """
+
+
+def main() -> NoReturn:
+    """Run and exit; whatever the user can fix is one line on stderr, never a traceback."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(args: list[str]) -> int:
+    """Run one command line and return its exit code."""
+    try:
+        result = cli.main(args=args, prog_name="rsttrace", standalone_mode=False)
+        sys.stdout.flush()
+    except click.ClickException as err:
+        err.show()
+        return err.exit_code
+    except RsttraceError as err:
+        complain(err)
+        return err.exit_code
+    except (ReaderGone, BrokenPipeError):
+        silence_stdout()
+        return EXIT_OK
+    except (KeyboardInterrupt, click.exceptions.Abort):
+        return 130
+    except OSError as err:
+        complain(RsttraceError(f"{err.filename or 'output'}: {err.strerror or err}."))
+        return EXIT_FAILURE
+    except Exception as err:
+        if os.environ.get("RSTTRACE_DEBUG"):
+            raise
+        complain(
+            RsttraceError(
+                f"this is a fault in rsttrace: {type(err).__name__}: {err}.",
+                "Run it again with RSTTRACE_DEBUG=1 and report what it prints.",
+            )
+        )
+        return EXIT_FAILURE
+    return result if isinstance(result, int) else EXIT_OK
+
+
+def complain(err: RsttraceError) -> None:
+    """One line, and the remedy below it."""
+    click.echo(f"rsttrace: {err.message}", err=True)
+    if err.hint:
+        click.echo(f"  {err.hint}", err=True)

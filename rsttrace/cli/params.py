@@ -1,0 +1,91 @@
+"""Parameter types and option groups that several commands share."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Ports(click.ParamType):  # type: ignore[type-arg,unused-ignore]
+    """``80``, ``80,443`` or ``8000-8010,9000``: a tuple of (first, last)."""
+
+    name = "ports"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[tuple[int, int], ...]:
+        """Parse the list."""
+        if isinstance(value, tuple):
+            return value
+        found = []
+        for part in value.split(","):
+            first, _, last = part.partition("-")
+            try:
+                low, high = int(first), int(last or first)
+            except ValueError:
+                self.fail(f"{part!r} is no port or range of ports", param, ctx)
+            if not 1 <= low <= high <= 65535:
+                self.fail(f"{part!r} is not within 1-65535", param, ctx)
+            found.append((low, high))
+        return tuple(found)
+
+
+class Address(click.ParamType):  # type: ignore[type-arg,unused-ignore]
+    """An IPv4 or IPv6 address."""
+
+    name = "address"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Normalise the address."""
+        try:
+            return str(ipaddress.ip_address(value))
+        except ValueError:
+            self.fail(f"{value!r} is no IP address", param, ctx)
+
+
+class Netns(click.ParamType):  # type: ignore[type-arg,unused-ignore]
+    """A namespace by name, inode number, ``pid:N`` or path: its inode number."""
+
+    name = "netns"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Find the namespace."""
+        if isinstance(value, int) or value.isdigit():
+            return int(value)
+        if value.startswith("pid:"):
+            path = Path("/proc") / value[4:] / "ns" / "net"
+        elif "/" in value:
+            path = Path(value)
+        else:
+            path = Path("/run/netns") / value
+        try:
+            return os.stat(path).st_ino
+        except OSError as err:
+            self.fail(f"no network namespace {value!r}: {path}: {err.strerror}", param, ctx)
+
+
+def output_options(function: F) -> F:
+    """Options on how resets are shown: ``explain FILE`` and ``trace`` have them."""
+    options = (
+        click.option("-j", "--json", "as_json", is_flag=True, help="JSON Lines (docs/json.md)."),
+        click.option("-1", "--oneline", is_flag=True, help="One table row for each reset."),
+        click.option("-w", "--wide", is_flag=True, help="With -1: wide columns for IPv6."),
+        click.option("-v", "--verbose", is_flag=True, help="Add evidence, packets and stacks."),
+        click.option("-t", "--relative", is_flag=True, help="Seconds since the start as time."),
+        click.option(
+            "--color",
+            type=click.Choice(["auto", "always", "never"]),
+            default="auto",
+            help="Colour on a terminal; NO_COLOR is respected.",
+        ),
+    )
+    for option in reversed(options):
+        function = option(function)
+    return function

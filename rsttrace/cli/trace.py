@@ -1,0 +1,90 @@
+"""``rsttrace [trace]``: every reset explained as it happens."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from rsttrace.cli.params import Address, Netns, Ports, output_options
+
+EPILOG = """\b
+Examples:
+  sudo rsttrace -P 80,443 -4          two ports, IPv4 only
+  sudo rsttrace -a 10.0.0.7 -v        one peer, with evidence and stacks
+  sudo rsttrace -N blue -c 1          the first reset in namespace blue, then stop
+  sudo rsttrace -1 | grep -v harmless
+
+\b
+Exit codes: 0 fine, 1 failure, 2 usage, 3 this kernel or user cannot trace,
+4 records were lost (with --strict).
+"""
+
+
+@click.command("trace", epilog=EPILOG)
+@click.option("-4", "family", flag_value=4, type=int, help="IPv4 only.")
+@click.option("-6", "family", flag_value=6, type=int, help="IPv6 only.")
+@click.option("-a", "--address", multiple=True, type=Address(), help="Address of either end.")
+@click.option(
+    "-P", "--port", type=Ports(), default=(), help="Port of either end: 80,443,8000-8010."
+)
+@click.option("-L", "--local-port", type=Ports(), default=(), help="Port of this host's end.")
+@click.option("-D", "--remote-port", type=Ports(), default=(), help="Port of the other end.")
+@click.option(
+    "-N", "--netns", multiple=True, type=Netns(), help="Namespace: name, inode, pid:N or path."
+)
+@click.option("-p", "--pid", type=click.IntRange(1), help="Owner of the socket.")
+@click.option("--sent", "direction", flag_value="sent", help="Only resets that leave.")
+@click.option("--received", "direction", flag_value="received", help="Only resets that arrive.")
+@click.option(
+    "-d", "--duration", type=click.FloatRange(0, min_open=True), help="Stop after seconds."
+)
+@click.option("-c", "--count", type=click.IntRange(1), help="Stop after so many resets.")
+@click.option("--record", type=click.Path(path_type=Path), help="Keep raw records in FILE.")
+@click.option("--ready-file", type=click.Path(path_type=Path), help="Create FILE once it traces.")
+@click.option("--strict", is_flag=True, help="Exit with 4 if records were lost.")
+@click.option("-q", "--quiet", is_flag=True, help="No banner, no summary.")
+@output_options
+def command(**options: Any) -> int:
+    """Explain every TCP reset of this host as it happens. Ctrl-C ends with a summary."""
+    # heavy imports after argv was found good
+    from rsttrace.cli.show import make_sink
+    from rsttrace.kernel.filters import Filter
+    from rsttrace.output import Output
+    from rsttrace.privileges import drop_privileges
+    from rsttrace.session import Session
+    from rsttrace.tracing import Limits, Stopper, Tracing, exit_code, write_ready_file
+
+    stopper = Stopper()
+    wanted = Filter(
+        addresses=options["address"],
+        ports=options["port"],
+        local_ports=options["local_port"],
+        remote_ports=options["remote_port"],
+        family=options["family"],
+        netns=options["netns"],
+        direction=options["direction"],
+    )
+    with Session(wanted, options["record"]) as session:
+        if options["ready_file"]:
+            write_ready_file(options["ready_file"])
+        session.learn_host()
+        drop_privileges()
+        if not options["quiet"]:
+            click.echo(_banner(session.host_facts()), err=True)
+        sink = make_sink(options, session.wall_offset_ns, session.started_ns)
+        limits = Limits(options["duration"], options["count"], options["pid"])
+        tracing = Tracing(session, sink, Output(sys.stdout), limits, stopper)
+        tracing.run(summary=not options["quiet"])
+        return exit_code(tracing.totals, options["strict"])
+
+
+def _banner(facts: dict[str, Any]) -> str:
+    text = f"Tracing TCP resets on {facts['hostname']}, Linux {facts['kernel']}. Ctrl-C ends."
+    if facts["missing_hooks"]:
+        text += f" This kernel lacks: {', '.join(facts['missing_hooks'])}."
+    if not facts["symbols"]:
+        text += " Kernel symbols are hidden: verdicts will be less sure (rsttrace doctor)."
+    return text

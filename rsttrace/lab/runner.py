@@ -1,0 +1,129 @@
+"""Run a lab under a live trace and judge: exactly the resets it promises, no more, no less."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from rsttrace.explain import Explained
+from rsttrace.join import PATIENCE_NS
+from rsttrace.lab.base import Expect, LabSpec
+from rsttrace.lab.errors import LabError, LabSkip
+from rsttrace.lab.net import Lab
+from rsttrace.model import SENT, SUPPRESSED
+from rsttrace.session import Session, in_order
+from rsttrace.sinks.jsonl import reset_object
+
+FAMILY_NAMES = {socket.AF_INET: "IPv4", socket.AF_INET6: "IPv6"}
+TCP_MAKERS = ("tcp-active", "tcp-passive")
+
+
+@dataclass
+class Outcome:
+    """What a lab run showed. ``problems`` empty: right. ``skipped``: why it could not run."""
+
+    spec: LabSpec
+    family: int
+    explained: list[Explained] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    skipped: str = ""
+    out_rsts: int = 0
+
+    @property
+    def name(self) -> str:
+        """``closed-port IPv4``."""
+        return f"{self.spec.name} {FAMILY_NAMES[self.family]}"
+
+    @property
+    def verdict(self) -> str:
+        """``right``, ``WRONG`` or ``skipped``."""
+        if self.skipped:
+            return "skipped"
+        return "WRONG" if self.problems else "right"
+
+
+def run_lab(session: Session, spec: LabSpec, family: int) -> Outcome:
+    """Run one lab in one family; KeyboardInterrupt leaves nothing behind."""
+    outcome = Outcome(spec, family)
+    try:
+        with Lab(family) as lab:
+            before = lab.tcp_out_rsts()
+            spec.run(lab)
+            outcome.out_rsts = lab.tcp_out_rsts() - before
+            ends = {inode: end for end, inode in lab.netns.items()}
+            mine = (e for e in settle(session) if e.reset.flow.netns in ends)
+            outcome.explained = in_order(mine)
+    except LabSkip as err:
+        outcome.skipped = err.message
+        return outcome
+    except LabError as err:
+        outcome.problems.append(str(err))
+        return outcome
+    outcome.problems = judge(outcome, ends)
+    return outcome
+
+
+def settle(session: Session, show: Callable[[Explained], None] | None = None) -> list[Explained]:
+    """Everything that happened until now, explained: poll until the join has given it up."""
+    until = time.monotonic_ns() + PATIENCE_NS + 20_000_000
+    found: list[Explained] = []
+    while time.monotonic_ns() < until:
+        found += session.poll(20)
+    return found
+
+
+def judge(outcome: Outcome, ends: dict[int, str]) -> list[str]:
+    """Differences between what the lab promised and what was explained."""
+    problems = []
+    left = [(e, ends[e.reset.flow.netns]) for e in outcome.explained]
+    for expected in outcome.spec.expect:
+        match = next((pair for pair in left if not differences(expected, *pair)), None)
+        if match:
+            left.remove(match)
+            continue
+        near = next((p for p in left if p[1] == expected.end), None)
+        why = f": {'; '.join(differences(expected, *near))}" if near else ""
+        problems.append(
+            f"expected {expected.direction} {expected.cause} at the {expected.end}, not seen{why}"
+        )
+    problems += [
+        f"not expected: {e.reset.direction} {e.verdict.cause} at the {end}" for e, end in left
+    ]
+    by_tcp = sum(
+        e.reset.direction in (SENT, SUPPRESSED) and e.reset.maker in TCP_MAKERS
+        for e in outcome.explained
+    )
+    if by_tcp != outcome.out_rsts:
+        problems.append(f"the kernel counted {outcome.out_rsts} TcpOutRsts, explained: {by_tcp}")
+    return problems
+
+
+def differences(expected: Expect, explained: Explained, end: str) -> list[str]:
+    """How an explained reset differs from an expected one."""
+    got = reset_object(explained, 0)
+    wanted: dict[str, Any] = {
+        "direction": expected.direction,
+        "cause": expected.cause,
+        "confidence": expected.confidence,
+        **expected.facts,
+    }
+    if expected.state is not None:
+        wanted["state"] = expected.state
+    found = [
+        f"{path} is {value!r}, not {want!r}"
+        for path, want in wanted.items()
+        if (value := look_up(got, path)) != want
+    ]
+    return found if end == expected.end else [f"at the {end}", *found]
+
+
+def look_up(tree: Any, path: str) -> Any:
+    """``socket.unread_bytes`` in nested dictionaries; None if a part is missing."""
+    for part in path.split("."):
+        if not isinstance(tree, dict):
+            return None
+        tree = tree.get(part)
+    return tree

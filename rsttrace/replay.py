@@ -1,0 +1,17 @@
+"""A recording to explained resets, without root and on any machine."""
+
+from __future__ import annotations
+
+from rsttrace.explain import Explained
+from rsttrace.pipeline import Pipeline
+from rsttrace.recording import Recording
+
+
+def replay(recording: Recording) -> list[Explained]:
+    """All resets of a recording, in order of time."""
+    pipeline = Pipeline(recording.layout, recording, recording, recording.listeners)
+    if recording.lost:
+        pipeline.note_loss()
+    for batch in recording.batches:
+        pipeline.feed(batch)
+    return pipeline.flush()

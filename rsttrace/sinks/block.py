@@ -1,0 +1,101 @@
+"""One block per reset, at most five short lines, for a person at a terminal."""
+
+from __future__ import annotations
+
+import textwrap
+
+from rsttrace.explain import Explained
+from rsttrace.model import RECEIVED, REJECTED
+from rsttrace.sinks import words
+from rsttrace.sinks.summary import summary_text
+from rsttrace.sinks.totals import Totals
+from rsttrace.sinks.words import Clock
+
+INDENT = 2
+LABEL = 8
+COLOURS = {"harm": "31;1", "benign": "32", "unknown": "33", "label": "2"}
+
+
+class BlockSink:
+    """Blocks of at most ``width`` columns; ``verbose`` adds evidence, packets and the stack."""
+
+    def __init__(
+        self, clock: Clock, width: int = 80, verbose: bool = False, colour: bool = False
+    ) -> None:
+        self._clock = clock
+        self._width = max(40, width)
+        self._verbose = verbose
+        self._colour = colour
+
+    def start(self, facts: dict[str, object]) -> str:
+        """Nothing: the banner is talk, not data."""
+        return ""
+
+    def reset(self, explained: Explained) -> str:
+        """The head line, the sentence, and what supports and follows from it."""
+        lines = [*self._head(explained), *self._wrap(explained.verdict.summary)]
+        lines += self._labelled("kernel", words.kernel_words(explained), one_line=not self._verbose)
+        received = explained.reset.direction in (RECEIVED, REJECTED)
+        lines += self._labelled("here" if received else "peer", explained.verdict.sees, True)
+        if explained.verdict.remedies and not explained.verdict.benign:
+            lines += self._labelled("fix", explained.verdict.remedies[0], True)
+        elif explained.verdict.benign:
+            lines += self._labelled("fix", "nothing: this is harmless", True)
+        if self._verbose:
+            lines += self._details(explained)
+        return "\n".join(lines) + "\n"
+
+    def lost(self, count: int) -> str:
+        """A line that says so."""
+        return self._paint("unknown", f"({count} records lost: what follows may lack facts)")
+
+    def summary(self, totals: Totals) -> str:
+        """The counts by cause."""
+        return summary_text(totals)
+
+    def _head(self, explained: Explained) -> list[str]:
+        verdict = explained.verdict
+        tone = "benign" if verdict.benign else "harm"
+        if verdict.confidence == "unknown":
+            tone = "unknown"
+        direction = words.WORDS.get(explained.reset.direction, "?")
+        left = f"{self._clock(explained)}  {direction:5}{words.arrow(explained)}"
+        right = f"{self._paint(tone, verdict.cause)}  ({verdict.confidence})"
+        if len(left) + 4 + len(verdict.cause) + len(verdict.confidence) + 2 <= self._width:
+            return [f"{left}  {right}"]
+        return [left, f"  {right}"]
+
+    def _details(self, explained: Explained) -> list[str]:
+        lines = []
+        for evidence in explained.verdict.evidence:
+            lines += self._labelled("because", evidence)
+        lines += self._labelled("trigger", words.trigger_words(explained))
+        lines += self._labelled("packet", words.packet_words(explained))
+        lines += self._labelled("socket", words.socket_words(explained))
+        lines += self._labelled("netns", explained.facts.netns_name or "")
+        for remedy in explained.verdict.remedies[1:]:
+            lines += self._labelled("or", remedy)
+        stack = explained.reset.frames
+        lines += self._labelled("stack", " < ".join(stack))
+        return lines
+
+    def _wrap(self, text: str) -> list[str]:
+        pad = " " * INDENT
+        return textwrap.wrap(
+            text, self._width, initial_indent=pad, subsequent_indent=pad, break_on_hyphens=False
+        )
+
+    def _labelled(self, label: str, text: str, one_line: bool = False) -> list[str]:
+        text = " ".join(text.split())
+        if not text:
+            return []
+        head = " " * INDENT + f"{label:{LABEL}}"
+        room = self._width - len(head)
+        rows = textwrap.wrap(text, room, break_on_hyphens=False)
+        if one_line and len(rows) > 2:
+            rows = [rows[0], textwrap.shorten(" ".join(rows[1:]), room, placeholder=" ...")]
+        painted = self._paint("label", head)
+        return [(painted if i == 0 else " " * len(head)) + row for i, row in enumerate(rows)]
+
+    def _paint(self, tone: str, text: str) -> str:
+        return f"\x1b[{COLOURS[tone]}m{text}\x1b[0m" if self._colour else text

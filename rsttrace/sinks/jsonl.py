@@ -1,0 +1,171 @@
+"""JSON Lines, schema 1 (docs/json.md): names are stable, a field that does not apply is null."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+from rsttrace.enrich import Process
+from rsttrace.explain import Explained
+from rsttrace.model import Reset
+from rsttrace.packet import Packet
+from rsttrace.sinks.totals import Totals
+
+SCHEMA = 1
+
+
+def rfc3339(ns: int) -> str:
+    """UTC with nanoseconds, ``2026-11-21T02:14:07.113000000Z``."""
+    seconds, rest = divmod(ns, 10**9)
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{rest:09d}Z"
+
+
+def packet_object(packet: Packet | None) -> dict[str, Any] | None:
+    """A RST or the segment that provoked it."""
+    if packet is None:
+        return None
+    return {
+        "flags": packet.flag_text,
+        "seq": packet.seq,
+        "ack": packet.ack,
+        "window": packet.window,
+        "ttl": packet.ttl,
+        "ip_id": packet.ip_id,
+        "length": packet.length,
+        "payload_kind": packet.payload_kind,
+    }
+
+
+def socket_object(reset: Reset) -> dict[str, Any] | None:
+    """Facts of the socket; null if no full socket was involved."""
+    sock, history = reset.sock, reset.history
+    if sock is None:
+        return None
+    listener = reset.state == "LISTEN"
+    own = history if history and not history.closed else None
+    age = (reset.time_ns - own.established_ns) / 1e9 if own and own.established_ns else None
+    return {
+        "unread_bytes": None if listener else sock.unread,
+        "unacked_bytes": None if listener else sock.unacked,
+        "age_s": age,
+        "idle_s": None,
+        "retransmits": sock.retransmits,
+        "keepalive_probes": sock.probes_out,
+        "linger": sock.lingertime if sock.linger else None,
+        "accept_queue": (
+            {"used": sock.ack_backlog, "max": sock.max_ack_backlog} if listener else None
+        ),
+        "uid": sock.uid,
+        "cookie": sock.cookie or None,
+    }
+
+
+def process_object(explained: Explained) -> dict[str, Any] | None:
+    """The owner, or the task that merely was on the CPU; ``role`` says which."""
+    facts, main = explained.facts, explained.reset.main
+    owner = facts.owner or facts.closer
+    if owner:
+        tid = main.task.tid if facts.actor and facts.actor.pid == owner.pid else None
+        return _process(owner, tid, "owner")
+    if main.task.pid:
+        return _process(Process(main.task.pid, main.task.comm), main.task.tid, "current")
+    return None
+
+
+def _process(process: Process, tid: int | None, role: str) -> dict[str, Any]:
+    return {
+        "pid": process.pid,
+        "tid": tid,
+        "comm": process.comm,
+        "exe": process.exe or None,
+        "cmdline": process.cmdline or None,
+        "role": role,
+    }
+
+
+def reset_object(explained: Explained, wall_offset_ns: int) -> dict[str, Any]:
+    """The ``reset`` object of the schema."""
+    reset, verdict, flow = explained.reset, explained.verdict, explained.reset.flow
+    decided, dropped = reset.decided, reset.trigger_drop or reset.judged
+    is_drop = bool(dropped and dropped.kind == "kfree_skb")
+    wire = reset.wire
+    return {
+        "schema": SCHEMA,
+        "type": "reset",
+        "id": reset.id,
+        "time": rfc3339(reset.time_ns + wall_offset_ns),
+        "monotonic_ns": reset.time_ns,
+        "count": 1,
+        "direction": reset.direction,
+        "cause": verdict.cause,
+        "confidence": verdict.confidence,
+        "summary": verdict.summary,
+        "evidence": list(verdict.evidence),
+        "remedies": list(verdict.remedies),
+        "benign": verdict.benign,
+        "phase": verdict.phase or None,
+        "initiator": verdict.initiator,
+        "log_term": verdict.log_term,
+        "missing": verdict.missing or None,
+        "family": flow.family,
+        "local": {"address": flow.local, "port": flow.lport},
+        "remote": {"address": flow.remote, "port": flow.rport},
+        "state": reset.state,
+        "state_before": reset.state_before,
+        "errno": verdict.errno,
+        "reset_reason": reset.reason,
+        "reset_reason_raw": decided.reason_raw if decided and decided.reason else None,
+        "drop_reason": reset.drop_reason,
+        "drop_reason_raw": dropped.drop_reason_raw if dropped and is_drop else None,
+        "process": process_object(explained),
+        "netns": {"inode": flow.netns or None, "name": explained.facts.netns_name},
+        "cgroup": None,
+        "container": None,
+        "interface": wire.dev if wire and wire.dev else None,
+        "packet": packet_object(reset.packet),
+        "trigger": packet_object(reset.trigger),
+        "socket": socket_object(reset),
+        "kernel_stack": list(reset.frames),
+        "user_stack": [hex(a) for a in decided.ustack] if decided else [],
+        "peer_id": reset.peer.id if reset.peer else None,
+    }
+
+
+class JsonSink:
+    """One JSON object per line."""
+
+    def __init__(self, wall_offset_ns: int) -> None:
+        self._offset = wall_offset_ns
+
+    def start(self, facts: dict[str, object]) -> str:
+        """The ``start`` object: host, kernel, hooks."""
+        return self._line({"type": "start", **facts})
+
+    def reset(self, explained: Explained) -> str:
+        """A ``reset`` object."""
+        return json.dumps(reset_object(explained, self._offset), ensure_ascii=False)
+
+    def lost(self, count: int) -> str:
+        """A ``lost`` object: so many more records were lost."""
+        return self._line({"type": "lost", "count": count})
+
+    def summary(self, totals: Totals) -> str:
+        """The ``summary`` object."""
+        return self._line(
+            {
+                "type": "summary",
+                "resets": totals.resets,
+                "benign": totals.benign,
+                "lost": totals.lost,
+                "duration_s": round(totals.duration_s, 3),
+                "directions": dict(totals.directions),
+                "causes": [
+                    {"cause": cause, "direction": direction, "count": count}
+                    for (cause, direction), count in totals.causes.most_common()
+                ],
+            }
+        )
+
+    def _line(self, fields: dict[str, Any]) -> str:
+        return json.dumps({"schema": SCHEMA, **fields}, ensure_ascii=False)

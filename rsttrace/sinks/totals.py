@@ -1,0 +1,28 @@
+"""The count of everything a trace explained."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+from rsttrace.explain import Explained
+
+
+@dataclass
+class Totals:
+    """Counts for the summary. ``lost`` counts records, not resets."""
+
+    resets: int = 0
+    lost: int = 0
+    benign: int = 0
+    directions: Counter[str] = field(default_factory=Counter)
+    causes: Counter[tuple[str, str]] = field(default_factory=Counter)
+    duration_s: float = 0.0
+
+    def add(self, explained: Explained) -> None:
+        """Count one reset."""
+        count = 1
+        self.resets += count
+        self.benign += explained.verdict.benign
+        self.directions[explained.reset.direction] += count
+        self.causes[(explained.verdict.cause, explained.reset.direction)] += count

@@ -1,0 +1,142 @@
+"""Pieces of text that the block and the one-line output share. Pure."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from rsttrace.explain import Explained
+from rsttrace.model import RECEIVED, REJECTED
+
+Clock = Callable[[Explained], str]
+
+WORDS = {
+    "sent": "SENT",
+    "received": "RECV",
+    "forwarded": "FWD",
+    "suppressed": "SUPPR",
+    "rejected": "REJ",
+    "none": "ABORT",
+}
+
+# frames that say nothing to the reader
+_NOISE = {
+    "do_syscall_64",
+    "entry_SYSCALL_64_after_hwframe",
+    "x64_sys_call",
+    "inet_release",
+    "inet6_release",
+    "__sock_release",
+    "sock_close",
+    "____fput",
+    "__fput",
+    "task_work_run",
+    "exit_to_user_mode_loop",
+    "exit_to_user_mode_prepare",
+    "syscall_exit_to_user_mode",
+    "ip_protocol_deliver_rcu",
+    "ip6_protocol_deliver_rcu",
+    "ip_local_deliver_finish",
+    "ip6_input_finish",
+    "__netif_receive_skb_one_core",
+    "ip_finish_output2",
+    "ip6_finish_output2",
+    "ip_finish_output",
+    "ip6_finish_output",
+    "ip_output",
+    "ip6_output",
+    "__dev_queue_xmit",
+    "ip_push_pending_frames",
+    "ip_send_unicast_reply",
+    "ip6_xmit",
+}
+_ENDS = ("process_backlog", "__napi_poll", "net_rx_action", "handle_softirqs", "__do_softirq")
+MAX_FRAMES = 6
+
+
+def wall_clock(wall_offset_ns: int) -> Clock:
+    """Local wall time, ``02:14:07.113``."""
+
+    def clock(explained: Explained) -> str:
+        ns = explained.reset.time_ns + wall_offset_ns
+        whole = time.strftime("%H:%M:%S", time.localtime(ns // 10**9))
+        return f"{whole}.{ns // 10**6 % 1000:03d}"
+
+    return clock
+
+
+def relative_clock(start_ns: int) -> Clock:
+    """Seconds since ``start_ns`` (CLOCK_MONOTONIC)."""
+    return lambda explained: f"{(explained.reset.time_ns - start_ns) / 1e9:12.6f}"
+
+
+def call_chain(frames: tuple[str, ...]) -> str:
+    """The telling part of a kernel stack, outermost first: ``close > tcp_close > ...``."""
+    kept: list[str] = []
+    for frame in frames:
+        if frame in _ENDS:
+            break
+        if frame.startswith(("__x64_sys_", "__ia32_sys_", "__arm64_sys_")):
+            kept.append(frame.split("_sys_", 1)[1])
+            break
+        if frame not in _NOISE and not frame.startswith("__sys_"):
+            kept.append(frame)
+    if len(kept) > MAX_FRAMES:
+        kept = [*kept[: MAX_FRAMES - 1], kept[-1]]
+    return " > ".join(reversed(kept))
+
+
+def arrow(explained: Explained) -> str:
+    """``local > remote`` in the direction the RST went."""
+    flow = explained.reset.flow
+    local = f"[{flow.local}]:{flow.lport}" if ":" in flow.local else f"{flow.local}:{flow.lport}"
+    remote = (
+        f"[{flow.remote}]:{flow.rport}" if ":" in flow.remote else f"{flow.remote}:{flow.rport}"
+    )
+    sign = "<" if explained.reset.direction in (RECEIVED, REJECTED) else ">"
+    return f"{local} {sign} {remote}"
+
+
+def kernel_words(explained: Explained) -> str:
+    """The kernel's side: reason, state before, stack."""
+    reset = explained.reset
+    parts = []
+    if reset.reason:
+        parts.append(reset.reason)
+    if reset.drop_reason and reset.drop_reason not in ("NOT_SPECIFIED", reset.reason):
+        parts.append(f"drop {reset.drop_reason}")
+    if reset.state_before:
+        parts.append(f"was {reset.state_before}")
+    text = ", ".join(parts)
+    chain = call_chain(reset.frames)
+    return f"{text}: {chain}" if text and chain else text or chain
+
+
+def trigger_words(explained: Explained) -> str:
+    """The segment that provoked it."""
+    trigger = explained.reset.trigger
+    if not trigger:
+        return ""
+    kind = f" ({trigger.payload_kind})" if trigger.payload_kind not in (None, "data") else ""
+    return f"{trigger.flag_text} seq {trigger.seq} ack {trigger.ack}, {trigger.length} bytes{kind}"
+
+
+def packet_words(explained: Explained) -> str:
+    """The RST itself."""
+    p = explained.reset.packet
+    if not p:
+        return ""
+    ident = "" if p.ip_id is None else f", IP ID {p.ip_id}"
+    return f"{p.flag_text} seq {p.seq} ack {p.ack} window {p.window} TTL {p.ttl}{ident}"
+
+
+def socket_words(explained: Explained) -> str:
+    """What the socket held."""
+    reset, sock = explained.reset, explained.reset.sock
+    if not sock:
+        return ""
+    parts = [f"unread {sock.unread} B", f"unacked {sock.unacked} B", f"uid {sock.uid}"]
+    history = reset.history
+    if history and history.established_ns and not history.closed:
+        parts.append(f"age {(reset.time_ns - history.established_ns) / 1e9:.3f} s")
+    return ", ".join(parts)

@@ -1,0 +1,113 @@
+"""The loop of a live trace: poll, print, stop."""
+
+from __future__ import annotations
+
+import signal
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+
+from rsttrace.errors import EXIT_INCOMPLETE, EXIT_OK, RsttraceError
+from rsttrace.explain import Explained
+from rsttrace.output import Output
+from rsttrace.session import Session
+from rsttrace.sinks import Sink
+from rsttrace.sinks.totals import Totals
+
+POLL_MS = 100
+
+
+@dataclass(frozen=True)
+class Limits:
+    """When to stop, and which owner to show. None: no limit."""
+
+    seconds: float | None = None
+    count: int | None = None
+    pid: int | None = None
+
+
+class Stopper:
+    """SIGINT and SIGTERM ask the loop to stop; a second SIGINT ends at once."""
+
+    def __init__(self) -> None:
+        self.asked = False
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._stop)
+
+    def _stop(self, number: int, _frame: FrameType | None) -> None:
+        if self.asked and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        self.asked = True
+
+
+def write_ready_file(path: Path) -> None:
+    """Tell a script that the trace is on."""
+    try:
+        path.write_text("ready\n")
+    except OSError as err:
+        raise RsttraceError(f"cannot write the ready file {path}: {err.strerror}.") from err
+
+
+class Tracing:
+    """A session, its sink and its limits."""
+
+    def __init__(
+        self, session: Session, sink: Sink, output: Output, limits: Limits, stopper: Stopper
+    ) -> None:
+        self._session = session
+        self._sink = sink
+        self._output = output
+        self._limits = limits
+        self._stopper = stopper
+        self.totals = Totals()
+
+    def run(self, summary: bool = True) -> None:
+        """Until asked to stop or a limit is reached; then print what is left."""
+        start = time.monotonic()
+        try:
+            self._output.write(self._sink.start(self._session.host_facts()))
+            while not self._done(start):
+                self._show(self._session.poll(self._timeout(start)))
+            if not self._full():
+                self._show(self._session.finish())
+        finally:
+            self.totals.duration_s = time.monotonic() - start
+        if summary:
+            self._output.write(self._sink.summary(self.totals))
+
+    def _timeout(self, start: float) -> int:
+        if self._limits.seconds is None:
+            return POLL_MS
+        left = self._limits.seconds - (time.monotonic() - start)
+        return max(1, min(POLL_MS, int(left * 1000)))
+
+    def _full(self) -> bool:
+        return self._limits.count is not None and self.totals.resets >= self._limits.count
+
+    def _done(self, start: float) -> bool:
+        limit = self._limits.seconds
+        over = limit is not None and time.monotonic() - start >= limit
+        return self._stopper.asked or over or self._full()
+
+    def _show(self, explained: list[Explained]) -> None:
+        if self._session.lost > self.totals.lost:
+            self._output.write(self._sink.lost(self._session.lost - self.totals.lost))
+            self.totals.lost = self._session.lost
+        for one in explained:
+            if self._full():
+                return
+            if self._wanted(one):
+                self.totals.add(one)
+                self._output.write(self._sink.reset(one))
+
+    def _wanted(self, explained: Explained) -> bool:
+        if self._limits.pid is None:
+            return True
+        facts = explained.facts
+        return any(p and p.pid == self._limits.pid for p in (facts.owner, facts.closer))
+
+
+def exit_code(totals: Totals, strict: bool) -> int:
+    """0, or 4 when records were lost under --strict."""
+    return EXIT_INCOMPLETE if strict and totals.lost else EXIT_OK

@@ -1,0 +1,157 @@
+#!/bin/sh
+# install.sh install|uninstall|dev|test: what the Makefile needs on this machine, and nothing twice.
+#   install    system packages; rsttrace in its own venv $PREFIX/lib/rsttrace, linked from $PREFIX/bin
+#   uninstall  removes that venv and the link (system packages stay)
+#   dev        system packages; .venv in the checkout with the tools of dev-requirements.txt
+#   test       as dev, and the programs the kernel tests call
+# bcc exists only as a distribution package and only for the distribution's own interpreter, hence
+# PYTHON=/usr/bin/python3 and --system-site-packages. Nothing but `dev` and `test` needs PyPI.
+# MAKE_TARGET is the word the user typed, for messages.
+set -eu
+exec >&2 # stdout belongs to `make run`'s trace
+umask 022
+
+: "${PREFIX:=/usr/local}" "${PYTHON:=/usr/bin/python3}" "${MAKE_TARGET:=install}"
+root=$(cd "$(dirname "$0")/.." && pwd)
+cd "$root"
+
+# Somebody else's Python set-up must not leak in; where pip finds its index and certificates may.
+PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:$PATH
+export PATH LC_ALL=C.UTF-8 PYTHONNOUSERSITE=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INPUT=1
+unset PYTHONPATH PYTHONHOME PYTHONSTARTUP VIRTUAL_ENV
+unset PIP_USER PIP_TARGET PIP_PREFIX PIP_ROOT PIP_REQUIRE_VIRTUALENV PIP_PYTHON
+
+run_packages="python3 python3-venv python3-bpfcc python3-click python3-pyroute2 python3-tabulate
+  python3-hatchling"
+test_packages="iproute2 nftables iptables procps"
+by_hand="Python 3.11 or newer with venv, bcc for Python (python3-bpfcc, python3-bcc or python-bcc), \
+click, pyroute2, tabulate, hatchling"
+
+say() { printf 'rsttrace: %s\n' "$*"; }
+die() { say "$@"; exit 1; }
+
+# system_packages NAME...: install with apt those that are missing.
+system_packages() {
+  command -v apt-get >/dev/null && command -v dpkg-query >/dev/null || return 0
+  have=$(dpkg-query -W -f '${Package}=${db:Status-Status} ' "$@" 2>/dev/null) || true
+  missing=
+  for package; do
+    case " $have" in *" $package=installed "*) ;; *) missing="$missing $package" ;; esac
+  done
+  [ -n "$missing" ] || return 0
+  [ "$(id -u)" = 0 ] || die "make $MAKE_TARGET needs root once, to install$missing: sudo make $MAKE_TARGET"
+  say "installing system packages:$missing"
+  export DEBIAN_FRONTEND=noninteractive NEEDRESTART_SUSPEND=1
+  apt-get -qq update </dev/null || say "apt-get update failed; trying with the package lists at hand"
+  # shellcheck disable=SC2086
+  apt-get -qq -y --no-install-recommends -o Dpkg::Use-Pty=0 -o DPkg::Lock::Timeout=300 \
+    install $missing </dev/null || die "apt-get could not install$missing"
+}
+
+# check_python: is $PYTHON new enough, and does it see all modules? If not, say what to install.
+check_python() {
+  [ -x "$PYTHON" ] || die "$PYTHON is missing. Install by hand: $by_hand"
+  "$PYTHON" -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
+    die "$PYTHON is $("$PYTHON" -V 2>&1); rsttrace needs Python 3.11 or newer"
+  lacking=$(cd / && "$PYTHON" - <<'END'
+import importlib
+
+lacking = []
+for name in ("venv", "ensurepip", "bcc", "click", "pyroute2", "tabulate", "hatchling"):
+    try:
+        module = importlib.import_module(name)
+    except ImportError:
+        lacking.append(name)
+    else:
+        if name == "bcc" and not hasattr(module, "BPF"):
+            lacking.append(f"bcc ({module.__file__} is another package of that name)")
+print(", ".join(lacking))
+END
+  ) || die "$PYTHON does not work"
+  [ -z "$lacking" ] || die "$PYTHON cannot import $lacking. Install by hand: $by_hand"
+}
+
+# fingerprint FILE-OR-DIR...: changes when their content, this script or the interpreter does.
+fingerprint() {
+  {
+    "$PYTHON" -V 2>&1
+    find "$@" tools/install.sh -type f ! -name '*.pyc' -print0 | sort -z | xargs -0 sha256sum
+  } | sha256sum
+}
+
+# is_stamped FILE VALUE
+is_stamped() { [ -f "$1" ] && [ "$(cat "$1")" = "$2" ]; }
+
+install_rsttrace() {
+  case $PREFIX in /*) ;; *) die "PREFIX must be an absolute path, not '$PREFIX'" ;; esac
+  venv=$PREFIX/lib/rsttrace link=$PREFIX/bin/rsttrace
+  # shellcheck disable=SC2086
+  system_packages $run_packages
+  print=$(fingerprint pyproject.toml README.md LICENSE rsttrace bpf)
+  if is_stamped "$venv/.stamp" "$print" && [ -x "$venv/bin/rsttrace" ] && is_ours; then return; fi
+  check_python
+  if [ -e "$venv" ] && [ ! -e "$venv/pyvenv.cfg" ] && ! rmdir "$venv" 2>/dev/null; then
+    die "$venv exists and is not an install of rsttrace: remove it, or set PREFIX"
+  fi
+  if { [ -e "$link" ] || [ -L "$link" ]; } && ! is_ours; then
+    die "$link exists and is not an install of rsttrace: remove it, or set PREFIX"
+  fi
+  say "installing to $venv"
+  rm -f "$venv/.stamp"
+  "$venv/bin/python3" -m pip --version >/dev/null 2>&1 ||
+    "$PYTHON" -m venv --clear --system-site-packages "$venv"
+  PIP_CONFIG_FILE=/dev/null "$venv/bin/python3" -m pip --isolated install --quiet --no-cache-dir \
+    --no-index --no-deps --no-build-isolation --force-reinstall "$root" ||
+    die "installing into $venv failed"
+  (cd / && "$venv/bin/python3" -c 'import rsttrace.cli') || die "the installed package does not start"
+  mkdir -p "$PREFIX/bin"
+  ln -sfn "$venv/bin/rsttrace" "$link"
+  printf '%s\n' "$print" >"$venv/.stamp"
+}
+
+# is_ours: does the link point into our venv?
+is_ours() { [ "$(readlink "$link" 2>/dev/null)" = "$venv/bin/rsttrace" ]; }
+
+uninstall_rsttrace() {
+  venv=$PREFIX/lib/rsttrace link=$PREFIX/bin/rsttrace done=
+  if is_ours; then rm -f "$link"; done="$done $link"; fi
+  if [ -e "$venv/pyvenv.cfg" ]; then rm -rf "$venv"; done="$done $venv"; fi
+  if [ -n "$done" ]; then say "removed$done"; else say "nothing installed under $PREFIX"; fi
+}
+
+# develop PACKAGE...: the checkout's .venv. It sees the checkout through a .pth file: an editable
+# install by hatchling would need one more build dependency, and copies bpf/ where it goes stale.
+develop() {
+  system_packages "$@"
+  venv=$root/.venv
+  print="$root $(fingerprint tools/dev-requirements.txt)"
+  if is_stamped "$venv/.stamp" "$print" && [ -x "$venv/bin/pytest" ]; then return; fi
+  check_python
+  [ ! -e "$venv" ] || [ -w "$venv" ] || die ".venv belongs to someone else: sudo make clean"
+  say "installing the development tools to .venv"
+  "$PYTHON" -m venv --clear --system-site-packages "$venv"
+  # --ignore-installed: the tools of .venv, not some distribution's pytest or mypy
+  "$venv/bin/python3" -m pip install -qq --ignore-installed --no-warn-conflicts \
+    -r tools/dev-requirements.txt ||
+    die "pip could not install tools/dev-requirements.txt (is PyPI reachable?)"
+  printf '%s\n' "$root" >"$("$venv/bin/python3" -c \
+    'import sysconfig; print(sysconfig.get_path("purelib"))')/rsttrace-checkout.pth"
+  cat >"$venv/bin/rsttrace" <<END
+#!/bin/sh
+exec "$venv/bin/python3" -c 'import sys; sys.argv[0] = "rsttrace"
+from rsttrace.cli import main
+sys.exit(main())' "\$@"
+END
+  chmod 755 "$venv/bin/rsttrace"
+  printf '%s\n' "$print" >"$venv/.stamp"
+  [ "$(id -u)" != 0 ] || chown -R --reference="$root" "$venv" # under sudo: the checkout's owner
+}
+
+# shellcheck disable=SC2086
+case ${1-} in
+  install) install_rsttrace ;;
+  uninstall) uninstall_rsttrace ;;
+  dev) develop $run_packages ;;
+  test) develop $run_packages $test_packages ;;
+  *) die "usage: install.sh install|uninstall|dev|test" ;;
+esac
