@@ -46,12 +46,23 @@ class Explained:
     verdict: Verdict
 
 
-def explain(reset: Reset, facts: Facts, sender: Verdict | None = None) -> Verdict:
-    """Ask the rules in order; ``sender`` is the verdict on the other end of the same RST."""
-    other = (
-        Sender(sender.cause, sender.confidence, sender.summary, sender.benign) if sender else None
+def sender_of(explained: Explained) -> Sender:
+    """What the other end of the same RST must know of this one."""
+    verdict, facts = explained.verdict, explained.facts
+    process = facts.actor or facts.owner or facts.closer
+    return Sender(
+        verdict.cause,
+        verdict.confidence,
+        verdict.summary,
+        verdict.benign,
+        verdict.remedies,
+        process.name if process else "",
     )
-    case = Case(reset, facts, other)
+
+
+def explain(reset: Reset, facts: Facts, sender: Sender | None = None) -> Verdict:
+    """Ask the rules in order; ``sender`` tells of the other end if that is on this host."""
+    case = Case(reset, facts, sender)
     for cause, rule in RULES:
         finding = rule(case)
         if finding:
@@ -83,8 +94,8 @@ def _verdict(case: Case, cause: Cause, finding: Finding) -> Verdict:
         confidence=finding.confidence,
         summary=finding.summary,
         evidence=tuple(e for e in finding.evidence if e),
-        remedies=cause.remedies if finding.remedies is None else finding.remedies,
-        benign=cause.benign if finding.benign is None else finding.benign,
+        remedies=_remedies(case, cause, finding),
+        benign=_benign(case, cause, finding),
         phase=finding.phase or cause.phase,
         initiator=initiator,
         errno=errno_of(reset),
@@ -92,6 +103,22 @@ def _verdict(case: Case, cause: Cause, finding: Finding) -> Verdict:
         sees=cause.receiver_sees,
         missing=finding.missing,
     )
+
+
+def _remedies(case: Case, cause: Cause, finding: Finding) -> tuple[str, ...]:
+    """The rule's own, else those of the end that reset, else the catalogue's."""
+    if finding.remedies is not None:
+        return finding.remedies
+    if case.sender and case.sender.confidence != UNKNOWN:
+        return case.sender.remedies
+    return cause.remedies
+
+
+def _benign(case: Case, cause: Cause, finding: Finding) -> bool:
+    """Harmless at the sender is harmless here."""
+    if case.sender and case.sender.benign:
+        return True
+    return cause.benign if finding.benign is None else finding.benign
 
 
 def role_of_local_end(case: Case) -> str | None:
@@ -107,7 +134,7 @@ def role_of_local_end(case: Case) -> str | None:
     if trigger and trigger.has(SYN):
         return CLIENT if trigger.has(ACK) else SERVER
     table, flow = case.facts.listeners, reset.flow
-    if table and table.accepts(flow.netns, flow.local, flow.lport):
+    if table and table.accepting(flow.netns, flow.local, flow.lport):
         return SERVER
     return None
 

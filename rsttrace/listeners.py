@@ -85,9 +85,11 @@ class Listeners:
         gone = [x for x in self._closed if x.port == port and x.netns == netns]
         return gone[-1] if gone else None
 
-    def accepts(self, netns: int, address: str, port: int) -> bool:
-        """Would a connection to this address reach one of them?"""
-        return any(
-            x.netns == netns and (x.address == address or x.address in ANY)
+    def accepting(self, netns: int, address: str, port: int) -> Listener | None:
+        """The one that a connection to this address reaches."""
+        found = (
+            x
             for x in self.on_port(port)
+            if x.netns == netns and (x.address == address or x.address in ANY)
         )
+        return next(found, None)

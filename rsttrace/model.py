@@ -145,6 +145,8 @@ class Reset:
         record = self.decided or self.judged
         if not record:
             return None
+        if record.tw_substate:  # a minisocket: TIME_WAIT stands for FIN_WAIT2 as well
+            return record.tw_substate
         if record.state != "CLOSE":
             return record.state
         history = record.history

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from rsttrace.causes.case import Sender
 from rsttrace.enrich import Context, enrich
-from rsttrace.explain import Explained, Verdict, explain
+from rsttrace.explain import Explained, explain, sender_of
 from rsttrace.join import Joiner
 from rsttrace.listeners import Listener, Listeners
 from rsttrace.model import RECEIVED, REJECTED, Reset
 from rsttrace.records import Decoder, Layout, Names, Record
 
-REMEMBER_VERDICTS = 1024
+REMEMBER_SENDERS = 1024
 
 
 class Pipeline:
@@ -29,7 +30,7 @@ class Pipeline:
         self._listeners = Listeners(known)
         self._joiner = Joiner()
         self._waiting: list[Record] = []
-        self._verdicts: dict[int, Verdict] = {}
+        self._senders: dict[int, Sender] = {}
         self._lossy = False
         self.damaged = 0
 
@@ -89,9 +90,10 @@ class Pipeline:
         facts = enrich(reset, self._context, self._listeners)
         sender = None
         if reset.peer and reset.direction in (RECEIVED, REJECTED):
-            sender = self._verdicts.get(reset.peer.id)
-        verdict = explain(reset, facts, sender)
-        self._verdicts[reset.id] = verdict
-        if len(self._verdicts) > REMEMBER_VERDICTS:
-            del self._verdicts[next(iter(self._verdicts))]
-        return Explained(reset, facts, verdict)
+            sender = self._senders.get(reset.peer.id)
+        explained = Explained(reset, facts, explain(reset, facts, sender))
+        if reset.peer and reset.direction not in (RECEIVED, REJECTED):
+            self._senders[reset.id] = sender_of(explained)
+            if len(self._senders) > REMEMBER_SENDERS:
+                del self._senders[next(iter(self._senders))]
+        return explained

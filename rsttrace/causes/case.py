@@ -43,6 +43,14 @@ class Sender:
     confidence: str
     summary: str
     benign: bool
+    remedies: tuple[str, ...] = ()
+    process: str = ""
+
+    @property
+    def words(self) -> str:
+        """For the receiver's sentence: what the sender did and who it was."""
+        who = f" by {self.process}" if self.process else ""
+        return f"{self.cause}{who}, on this host"
 
 
 @dataclass(frozen=True, slots=True)

@@ -74,7 +74,7 @@ def _find(names: tuple[str, ...]) -> list[Any]:
 
     if "all" in names:
         return list(labs())
-    specs = []
+    specs: list[Any] = []
     for name in names:
         found = find(name)
         if not found:

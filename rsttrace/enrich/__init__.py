@@ -59,7 +59,7 @@ class Facts:
 def enrich(reset: Reset, context: Context, listeners: Listeners | None = None) -> Facts:
     """Look up what bears on this reset."""
     return Facts(
-        owner=_owner(reset, context),
+        owner=_owner(reset, context, listeners),
         actor=_actor(reset, context),
         closer=_closer(reset, context),
         netns_name=context.netns_name(reset.flow.netns) if reset.flow.netns else None,
@@ -91,13 +91,17 @@ def _actor(reset: Reset, context: Context) -> Process | None:
     return _known(context, record.task.pid, record.task.comm)
 
 
-def _owner(reset: Reset, context: Context) -> Process | None:
+def _owner(reset: Reset, context: Context, listeners: Listeners | None) -> Process | None:
     actor = _actor(reset, context)
     if actor and not reset.in_stack("tcp_abort"):
         return actor
     sock = reset.sock
     if sock and sock.inode and (pid := context.socket_owner(sock.inode)):
         return _known(context, pid, "")
+    if reset.state == "LISTEN" and listeners:
+        flow = reset.flow
+        listener = listeners.accepting(flow.netns, flow.local, flow.lport)
+        return _known(context, listener.pid, listener.comm) if listener else None
     history = reset.history
     if history and not history.closed:
         return _known(context, history.pid, history.comm)

@@ -30,7 +30,7 @@ class LiveContext:
         self._noted = noted
         self._processes: dict[int, tuple[float, Process | None]] = {}
         self._owners: dict[int, int] = {}
-        self._last_scan = 0.0
+        self._next_scan = 0.0
         self._netns: dict[int, str | None] = {}
 
     def process(self, pid: int) -> Process | None:
@@ -51,7 +51,8 @@ class LiveContext:
         """By the links in /proc/PID/fd, at most SCAN_SECONDS per scan."""
         if inode in self._owners and _holds(self._owners[inode], inode):
             return self._owners[inode]
-        if time.monotonic() - self._last_scan > SCAN_SECONDS:
+        # a scan is dear on a large host: never more than a tenth of the time
+        if time.monotonic() >= self._next_scan:
             self._scan()
         pid = self._owners.get(inode)
         if pid is not None:
@@ -59,15 +60,16 @@ class LiveContext:
         return pid
 
     def _scan(self) -> None:
-        end = time.monotonic() + SCAN_SECONDS
+        start = time.monotonic()
         found: dict[int, int] = {}
         for pid in pids():
             for inode in socket_inodes(pid):
                 found.setdefault(inode, pid)
-            if time.monotonic() > end:
+            if time.monotonic() - start > SCAN_SECONDS:
                 break
         self._owners = {**self._owners, **found} if len(self._owners) < CACHE_SIZE else found
-        self._last_scan = time.monotonic()
+        now = time.monotonic()
+        self._next_scan = now + 9 * (now - start)
 
     def netns_name(self, inode: int) -> str | None:
         """``host`` for process 1's, else the name under /run/netns, else None."""

@@ -17,7 +17,7 @@ from rsttrace.model import SENT, SUPPRESSED
 from rsttrace.session import Session, in_order
 from rsttrace.sinks.jsonl import reset_object
 
-FAMILY_NAMES = {socket.AF_INET: "IPv4", socket.AF_INET6: "IPv6"}
+FAMILY_NAMES: dict[int, str] = {socket.AF_INET: "IPv4", socket.AF_INET6: "IPv6"}
 TCP_MAKERS = ("tcp-active", "tcp-passive")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 
 from rsttrace.explain import Explained
@@ -12,6 +13,7 @@ from rsttrace.sinks.totals import Totals
 from rsttrace.sinks.words import Clock
 
 INDENT = 2
+_CLAUSE = re.compile(r"[.;,:](?= )")
 LABEL = 8
 COLOURS = {"harm": "31;1", "benign": "32", "unknown": "33", "label": "2"}
 
@@ -33,14 +35,15 @@ class BlockSink:
 
     def reset(self, explained: Explained) -> str:
         """The head line, the sentence, and what supports and follows from it."""
-        lines = [*self._head(explained), *self._wrap(explained.verdict.summary)]
-        lines += self._labelled("kernel", words.kernel_words(explained), one_line=not self._verbose)
+        verdict = explained.verdict
         received = explained.reset.direction in (RECEIVED, REJECTED)
-        lines += self._labelled("here" if received else "peer", explained.verdict.sees, True)
-        if explained.verdict.remedies and not explained.verdict.benign:
-            lines += self._labelled("fix", explained.verdict.remedies[0], True)
-        elif explained.verdict.benign:
-            lines += self._labelled("fix", "nothing: this is harmless", True)
+        lines = [*self._head(explained), *self._wrap(verdict.summary)]
+        lines += self._labelled("kernel", words.kernel_words(explained, self._room()))
+        lines += self._labelled("here" if received else "peer", self._brief(verdict.sees))
+        if verdict.benign:
+            lines += self._labelled("fix", "nothing: this is harmless")
+        elif verdict.remedies:
+            lines += self._labelled("fix", verdict.remedies[0])
         if self._verbose:
             lines += self._details(explained)
         return "\n".join(lines) + "\n"
@@ -85,15 +88,27 @@ class BlockSink:
             text, self._width, initial_indent=pad, subsequent_indent=pad, break_on_hyphens=False
         )
 
-    def _labelled(self, label: str, text: str, one_line: bool = False) -> list[str]:
+    def _room(self) -> int:
+        """Columns for a text behind its label; no limit when verbose."""
+        return 10**6 if self._verbose else self._width - INDENT - LABEL
+
+    def _brief(self, text: str) -> str:
+        """As many whole clauses as fit on one line."""
+        text = " ".join(text.split())
+        if len(text) <= self._room():
+            return text
+        ends = [m.start() for m in _CLAUSE.finditer(text) if m.start() <= self._room()]
+        return text[: ends[-1]] if ends else text
+
+    def _labelled(self, label: str, text: str) -> list[str]:
         text = " ".join(text.split())
         if not text:
             return []
         head = " " * INDENT + f"{label:{LABEL}}"
-        room = self._width - len(head)
-        rows = textwrap.wrap(text, room, break_on_hyphens=False)
-        if one_line and len(rows) > 2:
-            rows = [rows[0], textwrap.shorten(" ".join(rows[1:]), room, placeholder=" ...")]
+        if self._verbose:
+            rows = textwrap.wrap(text, self._width - len(head), break_on_hyphens=False)
+        else:
+            rows = textwrap.wrap(text, self._room(), break_on_hyphens=False, max_lines=2)
         painted = self._paint("label", head)
         return [(painted if i == 0 else " " * len(head)) + row for i, row in enumerate(rows)]
 

@@ -21,6 +21,16 @@ WORDS = {
 
 # frames that say nothing to the reader
 _NOISE = {
+    "netlink_sendmsg",
+    "netlink_unicast",
+    "netlink_rcv_skb",
+    "sock_sendmsg",
+    "__sock_sendmsg",
+    "____sys_sendmsg",
+    "___sys_sendmsg",
+    "sock_diag_rcv",
+    "sock_diag_rcv_msg",
+    "__inet_diag_destroy",
     "do_syscall_64",
     "entry_SYSCALL_64_after_hwframe",
     "x64_sys_call",
@@ -97,8 +107,8 @@ def arrow(explained: Explained) -> str:
     return f"{local} {sign} {remote}"
 
 
-def kernel_words(explained: Explained) -> str:
-    """The kernel's side: reason, state before, stack."""
+def kernel_words(explained: Explained, room: int = 10**6) -> str:
+    """The kernel's side: reason, state before, and as much of the stack as there is room."""
     reset = explained.reset
     parts = []
     if reset.reason:
@@ -108,8 +118,15 @@ def kernel_words(explained: Explained) -> str:
     if reset.state_before:
         parts.append(f"was {reset.state_before}")
     text = ", ".join(parts)
+    head = f"{text}: " if text else ""
     chain = call_chain(reset.frames)
-    return f"{text}: {chain}" if text and chain else text or chain
+    if not chain:
+        return text
+    left = room - len(head)
+    # the innermost functions say most
+    while len(chain) > left and " > " in chain:
+        chain = "> " + chain.split(" > ", 1)[1]
+    return head + chain
 
 
 def trigger_words(explained: Explained) -> str:

@@ -22,8 +22,8 @@ def rule(case: Case) -> Finding | None:
     used = f"{sock.ack_backlog} waiting, limit {sock.max_ack_backlog}"
     return Finding(
         CERTAIN if full else LIKELY,
-        f"The accept queue of {case.who} on {case.local} is full ({used}) and "
-        "net.ipv4.tcp_abort_on_overflow is 1, so the finished handshake was reset.",
+        f"The accept queue of {case.who} on {case.local} is full ({used}), and "
+        "tcp_abort_on_overflow=1 makes the kernel reset.",
         (
             f"accept queue: {used}",
             case.stack_evidence("tcp_check_req", "tcp_v4_rcv", "tcp_v6_rcv"),

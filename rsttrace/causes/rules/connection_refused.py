@@ -19,7 +19,7 @@ def rule(case: Case) -> Finding | None:
         after = (f"answered {took} after our SYN",)
     why = "nothing listens there, or a firewall there rejects"
     if case.sender:
-        why = f"{case.sender.cause} on this host: {case.sender.summary.rstrip('.')}"
+        why = case.sender.words
     return Finding(
         CERTAIN,
         f"{case.remote} refused the connection of {case.who}: {why}.",

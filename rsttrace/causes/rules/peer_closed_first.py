@@ -12,10 +12,11 @@ def rule(case: Case) -> Finding | None:
     """tcp_receive_reset in CLOSE_WAIT: sk_err becomes EPIPE."""
     if not accepted_in(case, "CLOSE_WAIT"):
         return None
+    why = f" ({case.sender.words})" if case.sender else ""
     return Finding(
         CERTAIN,
         f"{case.remote} had closed its end; {case.who} had not, and then the peer reset "
-        "what was left.",
+        f"what was left{why}.",
         (
             "state CLOSE_WAIT: the peer's FIN had come",
             *packet_evidence(case),

@@ -20,7 +20,7 @@ def rule(case: Case) -> Finding | None:
     sock = case.sock
     why = fingerprint(case.reset.packet)
     if case.sender:
-        why = f"{case.sender.cause}: {case.sender.summary.rstrip('.')}"
+        why = case.sender.words
     evidence = ["state ESTABLISHED", *packet_evidence(case), *sender_evidence(case)]
     if sock and sock.unread:
         evidence.append(f"{count_of(sock.unread, 'received byte')} not read yet")

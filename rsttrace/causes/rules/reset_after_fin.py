@@ -20,9 +20,10 @@ def rule(case: Case) -> Finding | None:
         if still_open
         else "no application holds the socket any more"
     )
+    why = f" ({case.sender.words})" if case.sender else ""
     return Finding(
         CERTAIN,
-        f"This end had already closed when {case.remote} reset the connection; {harm}.",
+        f"This end had already closed when {case.remote} reset the connection{why}; {harm}.",
         (f"state {case.reset.state}", *packet_evidence(case), *sender_evidence(case)),
         benign=not still_open,
     )
