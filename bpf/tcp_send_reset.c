@@ -33,7 +33,8 @@ RAW_TRACEPOINT_PROBE(tcp_send_reset)
 		bpf_get_stack(ctx, r->ustack, sizeof(r->ustack), BPF_F_USER_STACK_);
 	}
 	__builtin_memcpy(&k, r->laddr, sizeof(k));
-	read_history(r, r->sk_state == TCP_LISTEN ? 0 : sk, &k);
+	/* a listener is not the connection, a timewait minisocket has no life of its own */
+	read_history(r, (r->have & HAVE_SOCK) && r->sk_state != TCP_LISTEN ? sk : 0, &k);
 	mark_history(sk, &k, H_SENT_RESET);
 	return submit(ctx, r);
 }

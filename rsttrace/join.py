@@ -9,35 +9,25 @@ left, on loopback even after the peer got it.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
+from rsttrace.matching import (
+    TAPS,
+    at_lower_device,
+    flow_of,
+    forget,
+    is_genuine,
+    is_trigger,
+    newest,
+    oldest,
+    packet_key,
+    patience,
+    reverse,
+    same_act,
+)
 from rsttrace.model import FORWARDED, RECEIVED, REJECTED, SENT, SUPPRESSED, Reset, maker_of
-from rsttrace.packet import RST, Packet
+from rsttrace.packet import RST
 from rsttrace.records import Flow, Record
-
-SETTLE_NS = 5_000_000  # a reset with all its parts waits this long for late details
-PATIENCE_NS = 100_000_000  # one with parts missing, e.g. a judgement out of the backlog
-SAME_ACT_NS = 1_000_000  # two hooks of one act on one CPU
-
-# the stack of tcp_receive_reset when data, not a RST, met a closed reader (row P7)
-_GENUINE = ("tcp_validate_incoming", "tcp_check_req")
-
-
-def packet_key(p: Packet) -> tuple[object, ...]:
-    """What stays the same of a RST on its way through this host."""
-    return (p.src, p.sport, p.dst, p.dport, p.seq, p.ack, p.flags, p.ip_id)
-
-
-def is_genuine(record: Record) -> bool:
-    """Is this tcp_receive_reset really about a RST? (rows of chapter 3.1)"""
-    if record.state == "SYN_SENT" or not record.in_stack("tcp_rcv_state_process"):
-        return True
-    return record.in_stack(*_GENUINE)
-
-
-def reverse(flow: Flow) -> Flow:
-    """The same connection seen from the other end."""
-    return Flow(flow.remote, flow.rport, flow.local, flow.lport, flow.netns)
 
 
 class Joiner:
@@ -68,7 +58,7 @@ class Joiner:
 
     def advance(self, now_ns: int) -> list[Reset]:
         """Resets that are complete at ``now_ns``, in order of time."""
-        return self._finish(lambda r: now_ns - r.time_ns >= _patience(r))
+        return self._finish(lambda r: now_ns - r.time_ns >= patience(r))
 
     def flush(self) -> list[Reset]:
         """All that are left, complete or not."""
@@ -89,7 +79,7 @@ class Joiner:
 
     def _left(self, record: Record) -> None:
         packet = record.packet
-        if packet is None or _lower_device(record):
+        if packet is None or at_lower_device(record):
             return
         maker = maker_of(record.frames)
         reset = None
@@ -109,25 +99,36 @@ class Joiner:
         if packet is None:
             return
         key = packet_key(packet)
-        if any(
-            other.wire and other.wire.skb == record.skb and not other.judged
-            for other in self._on_wire[key]
-            if other.direction == RECEIVED and other.flow == record.flow
-        ):
-            return  # a bridge hands the same packet up once more
+        if self._handed_up(record, key):
+            return
         reset = self._new(RECEIVED, record)
         reset.wire = record
-        sender = _newest(r for r in self._on_wire[key] if r.direction != RECEIVED and not r.peer)
+        sender = newest(r for r in self._on_wire[key] if r.direction != RECEIVED and not r.peer)
         if sender and sender.direction == SENT:
             reset.peer, sender.peer = sender, reset
         self._on_wire[key].append(reset)
+
+    def _handed_up(self, record: Record, key: tuple[object, ...]) -> bool:
+        """The same packet at an upper device: of a bridge, or of a macvlan in a namespace."""
+        for other in self._on_wire[key]:
+            wire = other.wire
+            if other.direction != RECEIVED or other.judged or not wire:
+                continue
+            if wire.ifindex != record.ifindex and same_act(wire, record):
+                flow = flow_of(record)
+                if other.flow != flow:
+                    self._received[other.flow].remove(other)
+                    self._received[flow].append(other)
+                    other.flow, other.wire = flow, record
+                return True
+        return False
 
     def _judged(self, record: Record) -> None:
         if not is_genuine(record):
             self._not_a_reset[record.sk] = record
             return
-        flow = _flow(record)
-        reset = _oldest(r for r in self._received[flow] if not r.judged)
+        flow = flow_of(record)
+        reset = oldest(r for r in self._received[flow] if not r.judged)
         if reset is None:
             reset = self._translated(record)
         if reset is None:
@@ -139,8 +140,11 @@ class Joiner:
         packet = record.packet
         if packet is None:
             return
-        reset = self._triggers.pop(record.skb, None)
-        if reset and not packet.has(RST):
+        if record.in_stack(*TAPS):
+            return  # a capture dropped its copy
+        reset = self._triggers.get(record.skb)
+        if reset and is_trigger(reset, packet):
+            del self._triggers[record.skb]
             reset.trigger_drop = record
         elif packet.has(RST):
             self._dropped_reset(record)
@@ -148,10 +152,12 @@ class Joiner:
             self._rejected_segment(record)
 
     def _reported(self, record: Record) -> None:
+        if not record.sk:
+            return
         for reset in reversed(self._open):
             owner = reset.judged or reset.decided
-            if owner and owner.sk == record.sk and owner.sk and not reset.error:
-                if record.time_ns - reset.time_ns <= PATIENCE_NS:
+            if owner and owner.sk == record.sk:
+                if not reset.error:  # tcp_disconnect() reports once more
                     reset.error = record
                 return
 
@@ -161,14 +167,12 @@ class Joiner:
         """The RST that tcp_send_active_reset() has sent just before it was traced."""
 
         def fits(reset: Reset) -> bool:
-            return bool(
-                reset.wire and not reset.decided and maker_of(reset.wire.frames) == "tcp-active"
-            )
+            # on its way out it was seen at the device, or dropped by a firewall before
+            seen = reset.wire or (reset.judged if reset.direction == SUPPRESSED else None)
+            return bool(seen and not reset.decided and maker_of(seen.frames) == "tcp-active")
 
-        same = _newest(r for r in self._sent[_flow(record)] if fits(r))
-        return same or _newest(
-            r for r in self._open if fits(r) and r.wire and _same_act(r.wire, record)
-        )
+        same = newest(r for r in self._sent[flow_of(record)] if fits(r))
+        return same or newest(r for r in self._open if fits(r) and same_act(r.main, record))
 
     def _passive_decision(self, record: Record) -> Reset | None:
         """The decision that a passive RST on the wire belongs to (NAT may have changed it)."""
@@ -176,9 +180,9 @@ class Joiner:
         def fits(reset: Reset) -> bool:
             return bool(reset.decided and reset.decided.skb and not reset.wire)
 
-        same = _oldest(r for r in self._sent[_flow(record)] if fits(r))
-        return same or _newest(
-            r for r in self._open if fits(r) and r.decided and _same_act(r.decided, record)
+        same = oldest(r for r in self._sent[flow_of(record)] if fits(r))
+        return same or newest(
+            r for r in self._open if fits(r) and r.decided and same_act(r.decided, record)
         )
 
     def _translated(self, record: Record) -> Reset | None:
@@ -194,8 +198,8 @@ class Joiner:
                 and not reset.judged
                 and wire.packet.seq == record.sock.rcv_nxt
                 and wire.flow
-                and wire.flow.netns == _flow(record).netns
-                and _same_act(wire, record)
+                and wire.flow.netns == flow_of(record).netns
+                and same_act(wire, record)
             ):
                 return reset
         return None
@@ -205,13 +209,13 @@ class Joiner:
         assert record.packet is not None
         key = packet_key(record.packet)
         for reset in self._on_wire[key]:
-            same_place = reset.flow.netns in (0, _flow(record).netns)
+            same_place = reset.flow.netns in (0, flow_of(record).netns)
             if reset.direction == FORWARDED and same_place:
                 return True
             if reset.direction == RECEIVED and same_place and not reset.judged:
                 self._received[reset.flow].remove(reset)
                 reset.direction = FORWARDED
-                reset.flow = _flow(record)
+                reset.flow = flow_of(record)
                 if reset.peer:
                     reset.peer.peer, reset.peer = None, None
                 return True
@@ -220,8 +224,8 @@ class Joiner:
     def _dropped_reset(self, record: Record) -> None:
         """A RST that was dropped: our own on its way out, or one that was not accepted."""
         # the drop hook takes every packet as incoming; ours was outgoing
-        outgoing = reverse(_flow(record))
-        ours = _oldest(r for r in self._sent[outgoing] if r.decided and not r.wire)
+        outgoing = reverse(flow_of(record))
+        ours = oldest(r for r in self._sent[outgoing] if r.decided and not r.wire)
         made_here = maker_of(record.frames) in ("tcp-active", "tcp-passive", "firewall")
         if made_here or (ours and record.in_stack("__ip_local_out", "ip6_xmit")):
             if ours is None:
@@ -230,12 +234,17 @@ class Joiner:
             ours.judged = record
             return
         assert record.packet is not None
-        key = packet_key(record.packet)
-        reset = _oldest(
+        key, netns = packet_key(record.packet), flow_of(record).netns
+        reset = oldest(
             r
             for r in self._on_wire[key]
-            if r.direction == RECEIVED and not r.judged and r.flow.netns in (0, _flow(record).netns)
+            if r.direction == RECEIVED
+            and not r.judged
+            and r.flow.netns in (0, flow_of(record).netns)
         )
+        if record.drop_reason == "OTHERHOST":
+            self._discard(reset)
+            return
         if reset is None:
             reset = self._new(REJECTED, record)
         reset.direction = REJECTED
@@ -243,9 +252,9 @@ class Joiner:
 
     def _rejected_segment(self, record: Record) -> None:
         """A segment that a firewall dropped after it answered with a RST."""
-        reset = _newest(
+        reset = newest(
             r
-            for r in self._sent[_flow(record)]
+            for r in self._sent[flow_of(record)]
             if r.wire and not r.trigger_drop and maker_of(r.wire.frames) == "firewall"
         )
         if reset:
@@ -254,12 +263,23 @@ class Joiner:
     # -- keeping
 
     def _new(self, direction: str, record: Record, flow: Flow | None = None) -> Reset:
-        reset = Reset(self._next_id, direction, flow or _flow(record), record.time_ns)
+        reset = Reset(self._next_id, direction, flow or flow_of(record), record.time_ns)
         self._next_id += 1
         self._open.append(reset)
         table = self._received if direction in (RECEIVED, REJECTED) else self._sent
         table[reset.flow].append(reset)
         return reset
+
+    def _discard(self, reset: Reset | None) -> None:
+        """A RST meant for another host, seen because a device is promiscuous."""
+        if reset:
+            self._open.remove(reset)
+            self._drop_from_tables({id(reset)})
+
+    def _drop_from_tables(self, gone: set[int]) -> None:
+        for table in (self._sent, self._received, self._on_wire):
+            forget(table, gone)
+        self._triggers = {k: r for k, r in self._triggers.items() if id(r) not in gone}
 
     def _finish(self, done: Callable[[Reset], bool]) -> list[Reset]:
         ready = [r for r in self._open if done(r)]
@@ -267,59 +287,7 @@ class Joiner:
             return []
         gone = set(map(id, ready))
         self._open = [r for r in self._open if id(r) not in gone]
-        for table in (self._sent, self._received, self._on_wire):
-            _forget(table, gone)
-        self._triggers = {k: r for k, r in self._triggers.items() if id(r) not in gone}
+        self._drop_from_tables(gone)
         if not self._open:
             self._not_a_reset.clear()
         return sorted(ready, key=lambda r: (r.time_ns, r.id))
-
-
-def _patience(reset: Reset) -> int:
-    """How long to wait for more parts of this reset, in ns."""
-    if reset.direction == SENT:
-        complete = bool(reset.wire and (reset.decided or maker_of(reset.wire.frames)))
-    else:
-        complete = bool(reset.judged or reset.direction == FORWARDED)
-    return SETTLE_NS if complete else PATIENCE_NS
-
-
-def _lower_device(record: Record) -> bool:
-    """Is this the same packet at a device below the first (bridge port, VLAN's device)?
-
-    Between the hook and the function that made the packet stands __dev_queue_xmit() once
-    for each device.
-    """
-    depth = 0
-    for frame in record.frames:
-        if frame == "__dev_queue_xmit":
-            depth += 1
-        elif maker_of((frame,)):
-            return depth > 1
-    return False
-
-
-def _flow(record: Record) -> Flow:
-    assert record.flow is not None
-    return record.flow
-
-
-def _same_act(a: Record, b: Record) -> bool:
-    return a.cpu == b.cpu and abs(a.time_ns - b.time_ns) <= SAME_ACT_NS
-
-
-def _oldest(resets: Iterable[Reset]) -> Reset | None:
-    return next(iter(resets), None)
-
-
-def _newest(resets: Iterable[Reset]) -> Reset | None:
-    return next(iter(reversed(list(resets))), None)
-
-
-def _forget(table: dict[object, list[Reset]] | dict, gone: set[int]) -> None:  # type: ignore[type-arg]
-    for key in list(table):
-        kept = [r for r in table[key] if id(r) not in gone]
-        if kept:
-            table[key] = kept
-        else:
-            del table[key]

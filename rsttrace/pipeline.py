@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from rsttrace.causes.case import Sender
+from rsttrace.decode import Decoder, Names
 from rsttrace.enrich import Context, enrich
 from rsttrace.explain import Explained, explain, sender_of
 from rsttrace.join import Joiner
+from rsttrace.layout import Layout
 from rsttrace.listeners import Listener, Listeners
+from rsttrace.matching import PATIENCE_NS
 from rsttrace.model import RECEIVED, REJECTED, Reset
-from rsttrace.records import Decoder, Layout, Names, Record
+from rsttrace.records import Record
 
 REMEMBER_SENDERS = 1024
+REMEMBER_LOSSES = 64
 
 
 class Pipeline:
@@ -31,7 +35,7 @@ class Pipeline:
         self._joiner = Joiner()
         self._waiting: list[Record] = []
         self._senders: dict[int, Sender] = {}
-        self._lossy = False
+        self._losses: list[tuple[int, int]] = []
         self.damaged = 0
 
     def know_listeners(self, known: Iterable[Listener]) -> None:
@@ -46,9 +50,10 @@ class Pipeline:
             except ValueError:
                 self.damaged += 1
 
-    def note_loss(self) -> None:
-        """Records were lost: what is explained from here on until ``advance`` says so."""
-        self._lossy = True
+    def note_loss(self, since_ns: int, until_ns: int) -> None:
+        """Records were lost between these times: resets of that time may lack facts."""
+        self._losses.append((since_ns - PATIENCE_NS, until_ns + PATIENCE_NS))
+        del self._losses[:-REMEMBER_LOSSES]
 
     def advance(self, now_ns: int) -> list[Explained]:
         """Resets that are complete, given that no record older than ``now_ns`` can come."""
@@ -82,11 +87,10 @@ class Pipeline:
         # the sender's verdict first: the receiver's text names it
         order = sorted(resets, key=lambda r: r.direction in (RECEIVED, REJECTED))
         done = {r.id: self._explain_one(r) for r in order}
-        self._lossy = False
         return [done[r.id] for r in resets]
 
     def _explain_one(self, reset: Reset) -> Explained:
-        reset.lossy = self._lossy
+        reset.lossy = any(a <= reset.time_ns <= b for a, b in self._losses)
         facts = enrich(reset, self._context, self._listeners)
         sender = None
         if reset.peer and reset.direction in (RECEIVED, REJECTED):

@@ -19,8 +19,8 @@ from typing import IO, Any
 
 from rsttrace.enrich import Process
 from rsttrace.errors import RsttraceError
+from rsttrace.layout import Layout
 from rsttrace.listeners import Listener
-from rsttrace.records import Layout
 
 FORMAT = 1
 
@@ -79,9 +79,9 @@ class Recorder:
             packed = base64.b64encode(zlib.compress(b"".join(raw), 6)).decode()
             self._write({"type": "records", "count": len(raw), "data": packed})
 
-    def lost(self, count: int) -> None:
-        """So many records did not fit into the perf buffer."""
-        self._write({"type": "lost", "count": count})
+    def lost(self, count: int, since_ns: int, until_ns: int) -> None:
+        """So many records did not fit into the perf buffer, between these times."""
+        self._write({"type": "lost", "count": count, "since_ns": since_ns, "until_ns": until_ns})
 
     def end(self, lost: int) -> None:
         """Last line."""
@@ -102,6 +102,7 @@ class Recording:
         self.path = path
         self.batches: list[list[bytes]] = []
         self.lost = 0
+        self.losses: list[tuple[int, int]] = []
         self.complete = False
         self._symbols: dict[int, str | None] = {}
         self._processes: dict[int, Process] = {}
@@ -162,6 +163,7 @@ class Recording:
                 self.batches.append([raw[i : i + size] for i in range(0, len(raw), size)])
             elif kind == "lost":
                 self.lost += line["count"]
+                self.losses.append((line["since_ns"], line["until_ns"]))
             elif kind == "end":
                 self.complete = True
         except (KeyError, TypeError, ValueError, zlib.error) as err:

@@ -10,8 +10,8 @@ from rsttrace.recording import Recording
 def replay(recording: Recording) -> list[Explained]:
     """All resets of a recording, in order of time."""
     pipeline = Pipeline(recording.layout, recording, recording, recording.listeners)
-    if recording.lost:
-        pipeline.note_loss()
+    for since, until in recording.losses:
+        pipeline.note_loss(since, until)
     for batch in recording.batches:
         pipeline.feed(batch)
     return pipeline.flush()

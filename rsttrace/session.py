@@ -18,9 +18,9 @@ from rsttrace.kernel.loader import Kernel, bpf_dir
 from rsttrace.kernel.memory import release_compiler_memory
 from rsttrace.kernel.reader import Reader
 from rsttrace.kernel.symbols import Symbols
+from rsttrace.layout import Layout
 from rsttrace.pipeline import Pipeline
 from rsttrace.recording import Recorder
-from rsttrace.records import Layout
 
 # a record is stamped when its hook starts and handed over some microseconds later
 MARGIN_NS = 2_000_000
@@ -75,6 +75,7 @@ class Session:
         self.context = LiveContext(noted) if noted else LiveContext()
         self.pipeline = Pipeline(self.layout, self.names, self.context)
         self.lost = 0
+        self._last_take_ns = self.started_ns
         self.symbols_available = symbols.available
         release_compiler_memory()
 
@@ -104,9 +105,8 @@ class Session:
     def poll(self, timeout_ms: int = 100) -> list[Explained]:
         """Wait for records at most ``timeout_ms`` and return the resets that are complete."""
         now = time.monotonic_ns()
-        raw = self._reader.read(timeout_ms)
+        self._take(self._reader.read(timeout_ms))
         # all that was there when the read began is in hand now
-        self._take(raw)
         return self.pipeline.advance(now - MARGIN_NS)
 
     def finish(self) -> list[Explained]:
@@ -121,11 +121,13 @@ class Session:
             self._recorder.names(self.names.take_fresh())
             self._recorder.records(raw)
         lost = self.kernel.lost()
+        now = time.monotonic_ns()
         if lost > self.lost:
-            self.pipeline.note_loss()
+            self.pipeline.note_loss(self._last_take_ns, now)
             if self._recorder:
-                self._recorder.lost(lost - self.lost)
+                self._recorder.lost(lost - self.lost, self._last_take_ns, now)
             self.lost = lost
+        self._last_take_ns = now
 
     def close(self) -> None:
         """Detach; end the recording."""

@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rsttrace.explain import Explained
-from rsttrace.join import PATIENCE_NS
 from rsttrace.lab.base import Expect, LabSpec
 from rsttrace.lab.errors import LabError, LabSkip
 from rsttrace.lab.net import Lab
+from rsttrace.matching import PATIENCE_NS
 from rsttrace.model import SENT, SUPPRESSED
 from rsttrace.session import Session, in_order
 from rsttrace.sinks.jsonl import reset_object

@@ -15,6 +15,7 @@ from rsttrace.sinks.words import Clock
 INDENT = 2
 _CLAUSE = re.compile(r"[.;,:](?= )")
 LABEL = 8
+SLACK = 16  # what wrapping to a second line may waste
 COLOURS = {"harm": "31;1", "benign": "32", "unknown": "33", "label": "2"}
 
 
@@ -38,7 +39,7 @@ class BlockSink:
         verdict = explained.verdict
         received = explained.reset.direction in (RECEIVED, REJECTED)
         lines = [*self._head(explained), *self._wrap(verdict.summary)]
-        lines += self._labelled("kernel", words.kernel_words(explained, self._room()))
+        lines += self._labelled("kernel", words.kernel_words(explained, self._room() * 2 - SLACK))
         lines += self._labelled("here" if received else "peer", self._brief(verdict.sees))
         if verdict.benign:
             lines += self._labelled("fix", "nothing: this is harmless")

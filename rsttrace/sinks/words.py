@@ -125,7 +125,7 @@ def kernel_words(explained: Explained, room: int = 10**6) -> str:
     left = room - len(head)
     # the innermost functions say most
     while len(chain) > left and " > " in chain:
-        chain = "> " + chain.split(" > ", 1)[1]
+        chain = chain.split(" > ", 1)[1]
     return head + chain
 
 
