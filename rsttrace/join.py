@@ -238,9 +238,7 @@ class Joiner:
         reset = oldest(
             r
             for r in self._on_wire[key]
-            if r.direction == RECEIVED
-            and not r.judged
-            and r.flow.netns in (0, flow_of(record).netns)
+            if r.direction == RECEIVED and not r.judged and r.flow.netns in (0, netns)
         )
         if record.drop_reason == "OTHERHOST":
             self._discard(reset)

@@ -36,7 +36,14 @@ def reverse(flow: Flow) -> Flow:
 
 
 def patience(reset: Reset) -> int:
-    """How long to wait for more parts of this reset, in ns."""
+    """How long to wait for more parts of this reset, in ns.
+
+    A received reset waits for its sender's record, whose verdict its own text names.
+    """
+    return max(_own_patience(reset), _own_patience(reset.peer) if reset.peer else 0)
+
+
+def _own_patience(reset: Reset) -> int:
     if reset.direction == SENT:
         complete = bool(reset.wire and (reset.decided or maker_of(reset.wire.frames)))
     else:

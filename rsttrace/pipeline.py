@@ -27,7 +27,12 @@ class Pipeline:
     """
 
     def __init__(
-        self, layout: Layout, names: Names, context: Context, known: Iterable[Listener] = ()
+        self,
+        layout: Layout,
+        names: Names,
+        context: Context,
+        known: Iterable[Listener] = (),
+        since_ns: int | None = None,
     ) -> None:
         self._decoder = Decoder(layout, names)
         self._context = context
@@ -35,6 +40,7 @@ class Pipeline:
         self._joiner = Joiner()
         self._waiting: list[Record] = []
         self._senders: dict[int, Sender] = {}
+        self.since_ns = since_ns
         self._losses: list[tuple[int, int]] = []
         self.damaged = 0
 
@@ -91,7 +97,7 @@ class Pipeline:
 
     def _explain_one(self, reset: Reset) -> Explained:
         reset.lossy = any(a <= reset.time_ns <= b for a, b in self._losses)
-        facts = enrich(reset, self._context, self._listeners)
+        facts = enrich(reset, self._context, self._listeners, self.since_ns)
         sender = None
         if reset.peer and reset.direction in (RECEIVED, REJECTED):
             sender = self._senders.get(reset.peer.id)

@@ -9,7 +9,8 @@ from rsttrace.recording import Recording
 
 def replay(recording: Recording) -> list[Explained]:
     """All resets of a recording, in order of time."""
-    pipeline = Pipeline(recording.layout, recording, recording, recording.listeners)
+    since = recording.host.get("started_ns")
+    pipeline = Pipeline(recording.layout, recording, recording, recording.listeners, since)
     for since, until in recording.losses:
         pipeline.note_loss(since, until)
     for batch in recording.batches:

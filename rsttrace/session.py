@@ -73,7 +73,7 @@ class Session:
         self._recorder = Recorder(record) if record else None
         noted = self._recorder.context if self._recorder else None
         self.context = LiveContext(noted) if noted else LiveContext()
-        self.pipeline = Pipeline(self.layout, self.names, self.context)
+        self.pipeline = Pipeline(self.layout, self.names, self.context, since_ns=self.started_ns)
         self.lost = 0
         self._last_take_ns = self.started_ns
         self.symbols_available = symbols.available
@@ -98,6 +98,7 @@ class Session:
             "hooks": list(self.kernel.hooks),
             "missing_hooks": list(self.kernel.features.missing_hooks),
             "missing_members": self.kernel.features.missing_members,
+            "started_ns": self.started_ns,
             "wall_offset_ns": self.wall_offset_ns,
             "symbols": self.symbols_available,
         }

@@ -15,12 +15,13 @@ from rsttrace.model import Reset
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """A process as /proc showed it. ``exe`` and ``cmdline`` may be empty: gone or hidden."""
+    """A process as /proc showed it. All but ``pid`` and ``comm`` may be empty."""
 
     pid: int
     comm: str
     exe: str = ""
     cmdline: str = ""
+    cgroup: str = ""
 
     @property
     def name(self) -> str:
@@ -46,7 +47,8 @@ class Facts:
     """What enrichment found for one reset.
 
     ``owner`` owns the socket on this end, ``actor`` is the task that acted in process context
-    (the closer, the killer), ``closer`` had closed the connection earlier.
+    (the closer, the killer), ``closer`` had closed the connection earlier. ``watched_ns``:
+    for how long this host was watched before the reset, None: since before it existed.
     """
 
     owner: Process | None = None
@@ -54,16 +56,20 @@ class Facts:
     closer: Process | None = None
     netns_name: str | None = None
     listeners: Listeners | None = None
+    watched_ns: int | None = None
 
 
-def enrich(reset: Reset, context: Context, listeners: Listeners | None = None) -> Facts:
-    """Look up what bears on this reset."""
+def enrich(
+    reset: Reset, context: Context, listeners: Listeners | None = None, since_ns: int | None = None
+) -> Facts:
+    """Look up what bears on this reset. ``since_ns``: when the trace began, None: always."""
     return Facts(
         owner=_owner(reset, context, listeners),
         actor=_actor(reset, context),
         closer=_closer(reset, context),
         netns_name=context.netns_name(reset.flow.netns) if reset.flow.netns else None,
         listeners=listeners,
+        watched_ns=None if since_ns is None else reset.time_ns - since_ns,
     )
 
 

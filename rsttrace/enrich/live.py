@@ -44,7 +44,7 @@ class LiveContext:
             self._processes.clear()
         self._processes[pid] = (now, fresh)
         if fresh and fresh != known:
-            self._noted("process", str(pid), [fresh.comm, fresh.exe, fresh.cmdline])
+            self._noted("process", str(pid), [fresh.comm, fresh.exe, fresh.cmdline, fresh.cgroup])
         return fresh
 
     def socket_owner(self, inode: int) -> int | None:
@@ -122,7 +122,16 @@ def read_process(pid: int) -> Process | None:
     except OSError:
         exe = ""
     cmdline = raw.rstrip(b"\0").replace(b"\0", b" ").decode(errors="backslashreplace")
-    return Process(pid, comm, exe, cmdline)
+    return Process(pid, comm, exe, cmdline, _cgroup(base))
+
+
+def _cgroup(base: Path) -> str:
+    """Path in the unified hierarchy (cgroups(7)), empty if it is not known."""
+    with contextlib.suppress(OSError):
+        for line in (base / "cgroup").read_text().splitlines():
+            if line.startswith("0::"):
+                return line[3:]
+    return ""
 
 
 def _netns_names() -> dict[int, str | None]:

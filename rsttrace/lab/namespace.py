@@ -38,6 +38,9 @@ class Namespace:
         try:
             netns.create(self.name, libc=_libc)
             self.fd = os.open(RUN_NETNS / self.name, os.O_RDONLY)
+        except OSError as error:
+            self.__exit__()
+            raise LabError(f"cannot make a network namespace: {error}") from error
         except BaseException:
             self.__exit__()
             raise

@@ -89,6 +89,14 @@ class Lab:
             end_child(self._children.pop())
 
     def _join(self) -> None:
+        from pyroute2.netlink.exceptions import NetlinkError
+
+        try:
+            self._make_link()
+        except NetlinkError as error:
+            raise LabSkip(f"cannot join the namespaces by a veth pair: {error}") from error
+
+    def _make_link(self) -> None:
         from pyroute2 import IPRoute
 
         with self.inside("client"), IPRoute() as ip:
@@ -108,6 +116,8 @@ class Lab:
                 tcp.wait_for(partial(self._reachable, end), f"the {end}'s address in use")
 
     def _configure(self, ip: IPRoute, end: str) -> None:
+        if self.family == so.AF_INET6:
+            self.sysctl(end, "net.ipv6.conf.all.disable_ipv6", "0")
         index = ip.link_lookup(ifname=DEVICE)[0]
         ip.addr("add", index=index, address=self.address[end], **PREFIX[self.family])
         # Every segment is acknowledged at once: no delayed ACK can come when the socket that it

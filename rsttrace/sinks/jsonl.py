@@ -73,6 +73,12 @@ def process_object(explained: Explained) -> dict[str, Any] | None:
     return None
 
 
+def _cgroup(explained: Explained) -> str | None:
+    """Control group of the owner."""
+    owner = explained.facts.owner or explained.facts.closer
+    return (owner.cgroup or None) if owner else None
+
+
 def _process(process: Process, tid: int | None, role: str) -> dict[str, Any]:
     return {
         "pid": process.pid,
@@ -120,7 +126,7 @@ def reset_object(explained: Explained, wall_offset_ns: int) -> dict[str, Any]:
         "drop_reason_raw": dropped.drop_reason_raw if dropped and is_drop else None,
         "process": process_object(explained),
         "netns": {"inode": flow.netns or None, "name": explained.facts.netns_name},
-        "cgroup": None,
+        "cgroup": _cgroup(explained),
         "container": None,
         "interface": wire.dev if wire and wire.dev else None,
         "packet": packet_object(reset.packet),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rsttrace.causes.case import Case
+from rsttrace.causes.case import UNKNOWN, Case, Sender
 from rsttrace.model import RECEIVED
 from rsttrace.packet import ACK, Packet
 
@@ -25,6 +25,18 @@ def packet_evidence(case: Case) -> tuple[str, ...]:
     if shake and shake.rx_ttl:
         ttl += f" (handshake {shake.rx_ttl})"
     return (f"{packet.flag_text}, window {packet.window}, {ttl}",)
+
+
+def known_sender(case: Case) -> Sender | None:
+    """The other end's verdict, when that end is on this host and was understood."""
+    sender = case.sender
+    return sender if sender and sender.confidence != UNKNOWN else None
+
+
+def ttl_differs(case: Case) -> bool:
+    """Is the RST's TTL off the handshake's by more than routes change (chapter 5.4)?"""
+    packet, shake = case.reset.packet, case.reset.handshake
+    return bool(packet and shake and shake.rx_ttl and abs(packet.ttl - shake.rx_ttl) > 2)
 
 
 def sender_evidence(case: Case) -> tuple[str, ...]:

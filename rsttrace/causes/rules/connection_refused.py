@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 from rsttrace.causes.case import CERTAIN, SERVER, Case, Finding, duration
-from rsttrace.causes.rules._received import accepted_in, packet_evidence, sender_evidence
+from rsttrace.causes.rules._received import (
+    accepted_in,
+    known_sender,
+    packet_evidence,
+    sender_evidence,
+)
 
 CAUSE = "connection-refused"
 
@@ -12,17 +17,18 @@ def rule(case: Case) -> Finding | None:
     """tcp_receive_reset in SYN_SENT."""
     if not accepted_in(case, "SYN_SENT"):
         return None
+    sender = known_sender(case)
     shake = case.reset.handshake
     after: tuple[str, ...] = ()
     if shake and shake.tx_ns and case.reset.wire:
         took = duration((case.reset.wire.time_ns - shake.tx_ns) / 1e9)
         after = (f"answered {took} after our SYN",)
     why = "nothing listens there, or a firewall there rejects"
-    if case.sender:
-        why = case.sender.words
+    if sender:
+        why = sender.words
     return Finding(
         CERTAIN,
         f"{case.remote} refused the connection of {case.who}: {why}.",
         ("state SYN_SENT", *packet_evidence(case), *after, *sender_evidence(case)),
-        initiator=None if case.sender else SERVER,
+        initiator=None if sender else SERVER,
     )

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 from rsttrace.causes.case import CERTAIN, Case, Finding
-from rsttrace.causes.rules._received import accepted_in, packet_evidence, sender_evidence
+from rsttrace.causes.rules._received import (
+    accepted_in,
+    known_sender,
+    packet_evidence,
+    sender_evidence,
+)
 
 CAUSE = "peer-closed-first"
 
@@ -12,7 +17,8 @@ def rule(case: Case) -> Finding | None:
     """tcp_receive_reset in CLOSE_WAIT: sk_err becomes EPIPE."""
     if not accepted_in(case, "CLOSE_WAIT"):
         return None
-    why = f" ({case.sender.words})" if case.sender else ""
+    sender = known_sender(case)
+    why = f" ({sender.words})" if sender else ""
     return Finding(
         CERTAIN,
         f"{case.remote} had closed its end; {case.who} had not, and then the peer reset "

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 from rsttrace.causes.case import CERTAIN, Case, Finding
-from rsttrace.causes.rules._received import accepted_in, packet_evidence, sender_evidence
+from rsttrace.causes.rules._received import (
+    accepted_in,
+    known_sender,
+    packet_evidence,
+    sender_evidence,
+)
 
 CAUSE = "reset-after-fin"
 CLOSING = ("FIN_WAIT1", "FIN_WAIT2", "CLOSING", "LAST_ACK")
@@ -13,6 +18,7 @@ def rule(case: Case) -> Finding | None:
     """tcp_receive_reset after our own FIN."""
     if not accepted_in(case, *CLOSING):
         return None
+    sender = known_sender(case)
     sock = case.sock
     still_open = bool(sock and sock.has_socket)
     harm = (
@@ -20,7 +26,7 @@ def rule(case: Case) -> Finding | None:
         if still_open
         else "no application holds the socket any more"
     )
-    why = f" ({case.sender.words})" if case.sender else ""
+    why = f" ({sender.words})" if sender else ""
     return Finding(
         CERTAIN,
         f"This end had already closed when {case.remote} reset the connection{why}; {harm}.",
