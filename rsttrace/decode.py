@@ -38,6 +38,19 @@ class Names(Protocol):
 _TRACER = ("bpf_prog_", "bpf_trace_run")
 TRACER_FRAMES = 4
 
+# a softirq runs on top of whatever task it interrupted: the frames beyond these are not ours
+_SOFTIRQ = {
+    "process_backlog",
+    "__napi_poll",
+    "napi_poll",
+    "net_rx_action",
+    "napi_busy_loop",
+    "run_timer_softirq",
+    "handle_softirqs",
+    "__do_softirq",
+    "do_softirq",
+}
+
 # include/net/tcp_states.h; user space ABI through TCP_INFO and /proc/net/tcp
 STATES = {
     1: "ESTABLISHED",
@@ -121,7 +134,13 @@ class Decoder:
         names = [self._names.symbol(a) or hex(a) for a in stack if a]
         own = [i for i, name in enumerate(names[:TRACER_FRAMES]) if name.startswith(_TRACER)]
         # compilers add suffixes to clones: tcp_v4_rcv.cold, do_softirq.part.0
-        return tuple(name.split(".", 1)[0] for name in names[max(own, default=-1) + 1 :])
+        plain = [name.split(".", 1)[0] for name in names[max(own, default=-1) + 1 :]]
+        return tuple(plain[: _own_depth(plain)])
+
+
+def _own_depth(frames: list[str]) -> int:
+    """How many frames belong to what the hook saw, the softirq's entry included."""
+    return next((i + 1 for i, name in enumerate(frames) if name in _SOFTIRQ), len(frames))
 
 
 def _task(f: Mapping[str, Any]) -> Task:

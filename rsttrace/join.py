@@ -12,7 +12,7 @@ from collections import defaultdict
 from collections.abc import Callable
 
 from rsttrace.matching import (
-    TAPS,
+    COPIES,
     at_lower_device,
     flow_of,
     forget,
@@ -140,8 +140,8 @@ class Joiner:
         packet = record.packet
         if packet is None:
             return
-        if record.in_stack(*TAPS):
-            return  # a capture dropped its copy
+        if record.in_stack(*COPIES):
+            return
         reset = self._triggers.get(record.skb)
         if reset and is_trigger(reset, packet):
             del self._triggers[record.skb]

@@ -13,8 +13,20 @@ PATIENCE_NS = 100_000_000  # one with parts missing, e.g. a judgement out of the
 SAME_ACT_NS = 1_000_000  # two hooks of one act on one CPU
 
 # the stack of tcp_receive_reset when data, not a RST, met a closed reader (row P7)
-# packet sockets: tcpdump and the like
-TAPS = ("packet_rcv", "tpacket_rcv", "packet_rcv_fanout")
+# packet and raw sockets get copies of packets and drop them when they are full or closed
+COPIES = (
+    "packet_rcv",
+    "tpacket_rcv",
+    "packet_rcv_fanout",
+    "raw_rcv",
+    "rawv6_rcv",
+    "raw_v4_input",
+    "skb_queue_purge_reason",
+    "__skb_queue_purge_reason",
+    "skb_queue_purge",
+    "inet_sock_destruct",
+    "packet_sock_destruct",
+)
 _GENUINE = ("tcp_validate_incoming", "tcp_check_req")
 
 

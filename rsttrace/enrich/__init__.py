@@ -88,11 +88,8 @@ def _actor(reset: Reset, context: Context) -> Process | None:
     record = reset.decided
     if not record or not reset.active or record.task.kernel_thread or not record.task.pid:
         return None
-    in_process = record.in_stack(
-        "do_exit", "do_syscall_64", "el0t_64_sync_handler", "do_el0_svc", "invoke_syscall"
-    )
-    softirq = record.in_stack("handle_softirqs", "__do_softirq", "do_softirq")
-    if not in_process or softirq:
+    # the stack ends at a softirq's entry, so these are seen in process context only
+    if not record.in_stack("do_exit", "do_syscall_64", "do_el0_svc", "invoke_syscall"):
         return None
     return _known(context, record.task.pid, record.task.comm)
 
@@ -104,13 +101,14 @@ def _owner(reset: Reset, context: Context, listeners: Listeners | None) -> Proce
     sock = reset.sock
     if sock and sock.inode and (pid := context.socket_owner(sock.inode)):
         return _known(context, pid, "")
-    if reset.state == "LISTEN" and listeners:
-        flow = reset.flow
-        listener = listeners.accepting(flow.netns, flow.local, flow.lport)
-        return _known(context, listener.pid, listener.comm) if listener else None
     history = reset.history
-    if history and not history.closed:
+    if history and not history.closed and history.pid:
         return _known(context, history.pid, history.comm)
+    if reset.state == "LISTEN" or (history and history.passive):
+        # not accepted yet, or closed by now: whoever listens there
+        flow = reset.flow
+        listener = listeners.accepting(flow.netns, flow.local, flow.lport) if listeners else None
+        return _known(context, listener.pid, listener.comm) if listener else None
     return None
 
 

@@ -13,6 +13,8 @@ from rsttrace.enrich import Process
 PROC = Path("/proc")
 RUN_NETNS = Path("/run/netns")
 SCAN_SECONDS = 0.2
+SCAN_BURST = 0.5  # seconds of scanning at once
+SCAN_SHARE = 0.1  # of the time, in the long run
 CACHE_SECONDS = 2.0
 CACHE_SIZE = 4096
 
@@ -30,7 +32,8 @@ class LiveContext:
         self._noted = noted
         self._processes: dict[int, tuple[float, Process | None]] = {}
         self._owners: dict[int, int] = {}
-        self._next_scan = 0.0
+        self._credit = SCAN_BURST
+        self._credited = time.monotonic()
         self._netns: dict[int, str | None] = {}
 
     def process(self, pid: int) -> Process | None:
@@ -51,13 +54,19 @@ class LiveContext:
         """By the links in /proc/PID/fd, at most SCAN_SECONDS per scan."""
         if inode in self._owners and _holds(self._owners[inode], inode):
             return self._owners[inode]
-        # a scan is dear on a large host: never more than a tenth of the time
-        if time.monotonic() >= self._next_scan:
+        if self._may_scan():
             self._scan()
         pid = self._owners.get(inode)
         if pid is not None:
             self._noted("owner", str(inode), pid)
         return pid
+
+    def _may_scan(self) -> bool:
+        """A scan is dear on a large host: a burst, then a tenth of the time at most."""
+        now = time.monotonic()
+        self._credit = min(SCAN_BURST, self._credit + (now - self._credited) * SCAN_SHARE)
+        self._credited = now
+        return self._credit > 0
 
     def _scan(self) -> None:
         start = time.monotonic()
@@ -68,8 +77,7 @@ class LiveContext:
             if time.monotonic() - start > SCAN_SECONDS:
                 break
         self._owners = {**self._owners, **found} if len(self._owners) < CACHE_SIZE else found
-        now = time.monotonic()
-        self._next_scan = now + 9 * (now - start)
+        self._credit -= time.monotonic() - start
 
     def netns_name(self, inode: int) -> str | None:
         """``host`` for process 1's, else the name under /run/netns, else None."""

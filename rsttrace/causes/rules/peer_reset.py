@@ -32,9 +32,7 @@ def rule(case: Case) -> Finding | None:
     confidence = CERTAIN if sender else LIKELY
     if not sender and ttl_differs(case):
         confidence = POSSIBLE
-        evidence.append(
-            "the TTL differs from the handshake's: perhaps a device in the path"
-        )
+        evidence.append("the TTL differs from the handshake's: perhaps a device in the path")
     return Finding(
         confidence,
         f"{case.remote} reset the connection of {case.who}{': ' + why if why else ''}.",

@@ -1,0 +1,1 @@
+"""The second ring: everything against the running kernel. Needs root."""
