@@ -35,7 +35,7 @@ class Names(Protocol):
 
 
 # the innermost frames of a stack are the program's own
-_TRACER = ("bpf_prog_", "bpf_trace_run")
+_TRACER = ("bpf_prog_", "bpf_trace_run", "__bpf_trace_", "__traceiter_", "perf_trace_")
 TRACER_FRAMES = 4
 
 # a softirq runs on top of whatever task it interrupted: the frames beyond these are not ours

@@ -61,7 +61,7 @@ def examine() -> list[Check]:
 
 
 def _load() -> str:
-    kernel = loader.Kernel()
+    kernel = loader.Kernel(loader.prepare())
     hooks = len(kernel.hooks)
     kernel.close()
     return f"{hooks} programs compiled, loaded and attached"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,7 @@ from rsttrace import __version__
 from rsttrace.enrich.listening import listening
 from rsttrace.enrich.live import LiveContext
 from rsttrace.explain import Explained
-from rsttrace.kernel.filters import Filter, c_expression
-from rsttrace.kernel.loader import Kernel, bpf_dir
+from rsttrace.kernel.loader import Kernel, bpf_dir, load_in_background, prepare
 from rsttrace.kernel.memory import release_compiler_memory
 from rsttrace.kernel.reader import Reader
 from rsttrace.kernel.symbols import Symbols
@@ -54,14 +53,16 @@ class KernelNames:
 class Session:
     """A running trace. Use as a context manager; ``poll`` gives explained resets."""
 
-    def __init__(self, wanted: Filter | None = None, record: Path | None = None) -> None:
-        """Load and attach; CannotTrace if this kernel or user cannot."""
-        wanted = wanted or Filter()
+    def __init__(self, loading: Future[Kernel] | None = None, record: Path | None = None) -> None:
+        """Attach; CannotTrace if this kernel or user cannot.
+
+        ``loading`` are programs that compile already (load_in_background); by default all
+        hooks are loaded without a filter.
+        """
+        loading = loading or load_in_background(prepare())
         symbols = Symbols()
-        with ThreadPoolExecutor(1) as pool:  # reads kallsyms while the compiler works
-            ready = pool.submit(symbols.load)
-            self.kernel = Kernel(c_expression(wanted), wanted.skipped_hooks)
-            ready.result()
+        symbols.load()  # while the compiler works
+        self.kernel = loading.result()
         self.kernel.set_page_bases(
             symbols.variable("vmemmap_base"), symbols.variable("page_offset_base")
         )
@@ -74,6 +75,8 @@ class Session:
         noted = self._recorder.context if self._recorder else None
         self.context = LiveContext(noted) if noted else LiveContext()
         self.pipeline = Pipeline(self.layout, self.names, self.context, since_ns=self.started_ns)
+        # what came before the perf buffer was open is not part of this trace
+        self._lost_before = self.kernel.lost()
         self.lost = 0
         self._last_take_ns = self.started_ns
         self.symbols_available = symbols.available
@@ -121,7 +124,7 @@ class Session:
         if self._recorder:
             self._recorder.names(self.names.take_fresh())
             self._recorder.records(raw)
-        lost = self.kernel.lost()
+        lost = self.kernel.lost() - self._lost_before
         now = time.monotonic_ns()
         if lost > self.lost:
             self.pipeline.note_loss(self._last_take_ns, now)

@@ -49,15 +49,10 @@ Exit codes: 0 fine, 1 failure, 2 usage, 3 this kernel or user cannot trace,
 @output_options
 def command(**options: Any) -> int:
     """Explain every TCP reset of this host as it happens. Ctrl-C ends with a summary."""
-    # heavy imports after argv was found good
-    from rsttrace.cli.show import make_sink
-    from rsttrace.kernel.filters import Filter
-    from rsttrace.output import Output
-    from rsttrace.privileges import drop_privileges
-    from rsttrace.session import Session
-    from rsttrace.tracing import Limits, Stopper, Tracing, exit_code, write_ready_file
+    # heavy imports only after argv was found good, and most of them while the compiler works
+    from rsttrace.kernel.filters import Filter, c_expression
+    from rsttrace.kernel.loader import load_in_background, prepare
 
-    stopper = Stopper()
     wanted = Filter(
         addresses=options["address"],
         ports=options["port"],
@@ -67,7 +62,16 @@ def command(**options: Any) -> int:
         netns=options["netns"],
         direction=options["direction"],
     )
-    with Session(wanted, options["record"]) as session:
+    loading = load_in_background(prepare(), c_expression(wanted), wanted.skipped_hooks)
+
+    from rsttrace.cli.show import make_sink
+    from rsttrace.output import Output
+    from rsttrace.privileges import drop_privileges
+    from rsttrace.session import Session
+    from rsttrace.tracing import Limits, Stopper, Tracing, exit_code, write_ready_file
+
+    stopper = Stopper()
+    with Session(loading, options["record"]) as session:
         if options["ready_file"]:
             write_ready_file(options["ready_file"])
         session.learn_host()
