@@ -6,31 +6,19 @@
 RAW_TRACEPOINT_PROBE(net_dev_queue)
 {
 	u64 skb = ctx->args[0], now;
-	struct handshake fresh = {}, *h;
 	struct flow_key k = {}, cause = {};
 	struct peek p = {};
 	struct record *r;
 
 	if (!peek_tcp(&p, skb, 0) || !(p.flags & (TCP_RST | TCP_SYN)))
 		return 0;
+	if (!(p.flags & TCP_RST))
+		return note_syn(&p, skb, 1);
 	r = get_record(KIND_NET_DEV_QUEUE);
 	if (!r)
 		return 0;
 	read_packet(r, &p, skb, 1);
 	__builtin_memcpy(&k, r->laddr, sizeof(k));
-	if (!(p.flags & TCP_RST)) {
-		h = handshakes.lookup(&k);
-		if (h && !(p.flags & TCP_ACK))
-			h = 0;
-		if (h) {
-			h->tx_ns = r->time_ns;
-		} else {
-			fresh.tx_ns = r->time_ns;
-			handshakes.update(&k, &fresh);
-		}
-		drop_record();
-		return 0;
-	}
 	now = r->time_ns;
 	peek_key(&p, &cause, 1);
 	answered.update(&cause, &now);

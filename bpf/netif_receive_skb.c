@@ -6,29 +6,19 @@
 RAW_TRACEPOINT_PROBE(netif_receive_skb)
 {
 	u64 skb = ctx->args[0];
-	struct handshake fresh = {}, *h;
 	struct flow_key k = {};
 	struct peek p = {};
 	struct record *r;
 
 	if (!peek_tcp(&p, skb, 1) || !(p.flags & (TCP_RST | TCP_SYN)))
 		return 0;
+	if (!(p.flags & TCP_RST))
+		return note_syn(&p, skb, 0);
 	r = get_record(KIND_NETIF_RECEIVE_SKB);
 	if (!r)
 		return 0;
 	read_packet(r, &p, skb, 0);
 	__builtin_memcpy(&k, r->laddr, sizeof(k));
-	if (!(p.flags & TCP_RST)) {
-		h = handshakes.lookup(&k);
-		if (h && (p.flags & TCP_ACK))
-			fresh.tx_ns = h->tx_ns;
-		fresh.rx_ns = r->time_ns;
-		fresh.rx_ttl = p.v6 ? p.ip[7] : p.ip[8];
-		bpf_probe_read_kernel(&fresh.rx_seq, 4, (void *)(p.start + p.transport + 4));
-		handshakes.update(&k, &fresh);
-		drop_record();
-		return 0;
-	}
 	read_task(r);
 	read_handshake(r, &k);
 	return submit(ctx, r);

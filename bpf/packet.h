@@ -86,27 +86,42 @@ INLINE void peek_key(struct peek *p, struct flow_key *k, int outgoing)
 	k->rport = NTOHS(outgoing ? ports[1] : ports[0]);
 }
 
-/* Network namespace of the packet: of its device, or of its route where the TCP input path has
- * cleared skb->dev (tcp_v4_rcv). */
-INLINE void read_dev(struct record *r, struct peek *p, u64 skb)
+/* The packet's device, or that of its route where the TCP input path has cleared skb->dev
+ * (tcp_v4_rcv). */
+INLINE u64 packet_dev(u64 skb)
 {
-	u64 dev = 0, dst = 0, net = 0;
+	u64 dev = 0, dst = 0;
+
+	READ(&dev, skb, sk_buff, dev);
+	if (dev)
+		return dev;
+	READ(&dst, skb, sk_buff, _skb_refdst);
+	dst &= ~1ULL;
+	if (dst)
+		READ(&dev, dst, dst_entry, dev);
+	return dev;
+}
+
+INLINE u32 dev_netns(u64 dev)
+{
+	u64 net = 0;
+
+	if (dev)
+		READ(&net, dev, net_device, nd_net);
+	return read_netns(net);
+}
+
+INLINE void read_dev(struct record *r, u64 skb)
+{
+	u64 dev = packet_dev(skb);
 
 	READ(&r->skb_iif, skb, sk_buff, skb_iif);
-	READ(&dev, skb, sk_buff, dev);
-	if (!dev) {
-		READ(&dst, skb, sk_buff, _skb_refdst);
-		dst &= ~1ULL;
-		if (dst)
-			READ(&dev, dst, dst_entry, dev);
-	}
 	if (!dev)
 		return;
 	READ(&r->ifindex, dev, net_device, ifindex);
 	READ(&r->dev, dev, net_device, name);
-	READ(&net, dev, net_device, nd_net);
 	if (!r->netns)
-		r->netns = read_netns(net);
+		r->netns = dev_netns(dev);
 }
 
 /*
@@ -184,7 +199,7 @@ INLINE void read_packet(struct record *r, struct peek *p, u64 skb, int outgoing)
 	struct flow_key k = {};
 
 	r->skb = skb;
-	read_dev(r, p, skb);
+	read_dev(r, skb);
 	READ(&len, skb, sk_buff, len);
 	READ(&data_len, skb, sk_buff, data_len);
 	linear = data + len - data_len - p->start;
@@ -200,6 +215,31 @@ INLINE void read_packet(struct record *r, struct peek *p, u64 skb, int outgoing)
 	k.netns = r->netns;
 	peek_key(p, &k, outgoing);
 	use_key(r, &k);
+}
+
+/* A SYN or SYN-ACK: remember when it passed, and what the peer's looked like. No record. */
+INLINE int note_syn(struct peek *p, u64 skb, int outgoing)
+{
+	struct handshake fresh = {}, *old;
+	struct flow_key k = {};
+
+	peek_key(p, &k, outgoing);
+	k.netns = dev_netns(packet_dev(skb));
+	if (p->flags & TCP_ACK) {
+		/* the second half of a handshake keeps what the first half noted */
+		old = handshakes.lookup(&k);
+		if (old)
+			fresh = *old;
+	}
+	if (outgoing) {
+		fresh.tx_ns = bpf_ktime_get_ns();
+	} else {
+		fresh.rx_ns = bpf_ktime_get_ns();
+		fresh.rx_ttl = p->v6 ? p->ip[7] : p->ip[8];
+		bpf_probe_read_kernel(&fresh.rx_seq, 4, (void *)(p->start + p->transport + 4));
+	}
+	handshakes.update(&k, &fresh);
+	return 0;
 }
 
 INLINE void read_handshake(struct record *r, struct flow_key *k)

@@ -50,12 +50,16 @@ def run_lab(session: Session, spec: LabSpec, family: int) -> Outcome:
     outcome = Outcome(spec, family)
     try:
         with Lab(family) as lab:
-            before = lab.tcp_out_rsts()
+            before, lost, began = lab.tcp_out_rsts(), session.lost, time.monotonic_ns()
             spec.run(lab)
             outcome.out_rsts = lab.tcp_out_rsts() - before
             ends = {inode: end for end, inode in lab.netns.items()}
-            mine = (e for e in settle(session) if e.reset.flow.netns in ends)
-            outcome.explained = in_order(mine)
+            # a namespace may have the inode number of one that is gone
+            outcome.explained = in_order(
+                e
+                for e in settle(session)
+                if e.reset.flow.netns in ends and e.reset.time_ns >= began
+            )
     except LabSkip as err:
         outcome.skipped = err.message
         return outcome
@@ -63,6 +67,8 @@ def run_lab(session: Session, spec: LabSpec, family: int) -> Outcome:
         outcome.problems.append(str(err))
         return outcome
     outcome.problems = judge(outcome, ends)
+    if session.lost > lost:
+        outcome.problems.append(f"{session.lost - lost} records were lost: is this host busy?")
     return outcome
 
 
