@@ -119,14 +119,23 @@ INLINE void drop_record(void)
 		*level -= 1;
 }
 
-/* KEEP(r) is the user's filter as a C expression over the tuple, made by kernel/filters.py. */
-INLINE int submit(void *ctx, struct record *r)
+/*
+ * Send the record as far as it is filled, and give it back. KEEP(r) is the user's filter as a C expression over the tuple, made by
+ * kernel/filters.py.
+ */
+INLINE int submit(void *ctx, struct record *r, u32 stack_bytes)
 {
-	u32 kind = r->kind;
+	u32 kind = r->kind, size = __builtin_offsetof(struct record, ustack);
+
+	/* only constant sizes: every verifier understands them */
+	if (stack_bytes > sizeof(r->kstack) / 2)
+		size = sizeof(*r);
+	else if (stack_bytes)
+		size = __builtin_offsetof(struct record, kstack) + sizeof(r->kstack) / 2;
 
 	/* listeners are few, and a hint may need one that the filter would hide */
 	if (KEEP(r) || kind == KIND_INET_SOCK_SET_STATE) {
-		if (events.perf_submit(ctx, r, sizeof(*r)))
+		if (events.perf_submit(ctx, r, size))
 			add_one(lost.lookup(&kind));
 		else
 			add_one(sent.lookup(&kind));
@@ -149,9 +158,12 @@ INLINE void read_task(struct record *r)
 	READ(&r->task_exit_code, task, task_struct, exit_code);
 }
 
-INLINE void read_stack(void *ctx, struct record *r)
+/* Returns the number of bytes filled. */
+INLINE u32 read_stack(void *ctx, struct record *r)
 {
-	bpf_get_stack(ctx, r->kstack, sizeof(r->kstack), 0);
+	int bytes = bpf_get_stack(ctx, r->kstack, sizeof(r->kstack), 0);
+
+	return bytes > 0 ? bytes : 0;
 }
 
 INLINE void map_v4(u8 *dst, u32 v4)

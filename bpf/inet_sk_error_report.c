@@ -17,5 +17,5 @@ RAW_TRACEPOINT_PROBE(inet_sk_error_report)
 	read_sock_key(sk, &k, r->sk_state);
 	use_key(r, &k);
 	read_history(r, sk, &k);
-	return submit(ctx, r);
+	return submit(ctx, r, 0);
 }

@@ -21,7 +21,7 @@ INLINE int send_listener(void *ctx, u64 sk, u32 state)
 	read_sock_key(sk, &k, TCP_LISTEN);
 	use_key(r, &k);
 	r->sk_state = state;
-	return submit(ctx, r);
+	return submit(ctx, r, 0);
 }
 
 RAW_TRACEPOINT_PROBE(inet_sock_set_state)

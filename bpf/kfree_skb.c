@@ -10,6 +10,7 @@ RAW_TRACEPOINT_PROBE(kfree_skb)
 	struct flow_key k = {};
 	struct peek p = {};
 	struct record *r;
+	u32 stack_bytes;
 	u32 reason = 0;
 
 #if NARGS_kfree_skb >= 3
@@ -33,11 +34,11 @@ RAW_TRACEPOINT_PROBE(kfree_skb)
 	r->location = ctx->args[1];
 	r->drop_reason = reason;
 	read_task(r);
-	read_stack(ctx, r);
+	stack_bytes = read_stack(ctx, r);
 	read_packet(r, &p, skb, 0);
 #if NARGS_kfree_skb >= 4
 	r->sk = ctx->args[3];
 	r->sk_state = sock_state(r->sk);
 #endif
-	return submit(ctx, r);
+	return submit(ctx, r, stack_bytes);
 }

@@ -9,6 +9,7 @@ RAW_TRACEPOINT_PROBE(net_dev_queue)
 	struct flow_key k = {}, cause = {};
 	struct peek p = {};
 	struct record *r;
+	u32 stack_bytes;
 
 	if (!peek_tcp(&p, skb, 0) || !(p.flags & (TCP_RST | TCP_SYN)))
 		return 0;
@@ -23,8 +24,8 @@ RAW_TRACEPOINT_PROBE(net_dev_queue)
 	peek_key(&p, &cause, 1);
 	answered.update(&cause, &now);
 	read_task(r);
-	read_stack(ctx, r);
+	stack_bytes = read_stack(ctx, r);
 	READ(&r->sk, skb, sk_buff, sk);
 	read_handshake(r, &k);
-	return submit(ctx, r);
+	return submit(ctx, r, stack_bytes);
 }

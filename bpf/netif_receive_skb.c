@@ -21,5 +21,5 @@ RAW_TRACEPOINT_PROBE(netif_receive_skb)
 	__builtin_memcpy(&k, r->laddr, sizeof(k));
 	read_task(r);
 	read_handshake(r, &k);
-	return submit(ctx, r);
+	return submit(ctx, r, 0);
 }

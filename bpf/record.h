@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * The one record that every hook sends. Its layout exists only here: rsttrace/records.py
- * reads this file. Keep to one field per line, fixed-width types, no padding (the members
- * are sorted by size), and say the unit. Zero means "not known" unless the field says
- * otherwise; "have" has one bit for each group of facts that the hook could read.
+ * The one record that every hook sends. Its layout exists only here: rsttrace/layout.py
+ * reads this file. Keep to one field per line, fixed-width types, no padding (members are
+ * sorted by size; those before the stacks fill whole u64s), and say the unit. Zero means "not
+ * known" unless the field says otherwise; "have" has one bit for each group of facts that the
+ * hook could read. The stacks come last: a record is sent only as far as it is filled.
  */
 #define KIND_TCP_SEND_RESET	1
 #define KIND_TCP_RECEIVE_RESET	2
@@ -51,8 +52,6 @@ struct record {
 	u64 h_close_ns;		/* the application closed, CLOCK_MONOTONIC */
 	u64 syn_rx_ns;		/* SYN or SYN-ACK came in, CLOCK_MONOTONIC */
 	u64 syn_tx_ns;		/* SYN or SYN-ACK went out, CLOCK_MONOTONIC */
-	u64 kstack[STACK_DEPTH]; /* kernel return addresses, innermost first */
-	u64 ustack[USER_STACK_DEPTH]; /* user return addresses, innermost first */
 	u8 laddr[16];		/* local address, IPv4 as ::ffff:a.b.c.d */
 	u8 raddr[16];		/* remote address */
 	u16 lport;		/* local port, host order */
@@ -74,6 +73,7 @@ struct record {
 	u32 sk_lingertime;	/* SO_LINGER, jiffies */
 	u32 tcp_rcv_nxt;	/* sequence number */
 	u32 tcp_copied_seq;	/* sequence number */
+	u32 tcp_rcv_wnd;	/* receive window, bytes */
 	u32 tcp_snd_nxt;	/* sequence number */
 	u32 tcp_snd_una;	/* sequence number */
 	u32 tcp_write_seq;	/* sequence number */
@@ -109,4 +109,6 @@ struct record {
 	u8 tcp_probes_out;	/* icsk_probes_out */
 	u8 tcp_retransmits;	/* icsk_retransmits */
 	u8 h_old_state;		/* the state before the last change */
+	u64 ustack[USER_STACK_DEPTH]; /* user return addresses, innermost first */
+	u64 kstack[STACK_DEPTH]; /* kernel return addresses, innermost first */
 };

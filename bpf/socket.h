@@ -61,6 +61,7 @@ INLINE void read_tcp(struct record *r, u64 sk)
 {
 	READ(&r->tcp_rcv_nxt, sk, tcp_sock, rcv_nxt);
 	READ(&r->tcp_copied_seq, sk, tcp_sock, copied_seq);
+	READ(&r->tcp_rcv_wnd, sk, tcp_sock, rcv_wnd);
 	READ(&r->tcp_snd_nxt, sk, tcp_sock, snd_nxt);
 	READ(&r->tcp_snd_una, sk, tcp_sock, snd_una);
 	READ(&r->tcp_write_seq, sk, tcp_sock, write_seq);

@@ -8,16 +8,17 @@ RAW_TRACEPOINT_PROBE(tcp_receive_reset)
 	u64 sk = ctx->args[0];
 	struct record *r = get_record(KIND_TCP_RECEIVE_RESET);
 	struct flow_key k = {};
+	u32 stack_bytes;
 
 	if (!r)
 		return 0;
 	read_task(r);
-	read_stack(ctx, r);
+	stack_bytes = read_stack(ctx, r);
 	read_any_sock(r, sk);
 	read_sock_key(sk, &k, r->sk_state);
 	use_key(r, &k);
 	read_history(r, sk, &k);
 	read_handshake(r, &k);
 	mark_history(sk, &k, H_GOT_RESET);
-	return submit(ctx, r);
+	return submit(ctx, r, stack_bytes);
 }

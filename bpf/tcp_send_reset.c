@@ -8,6 +8,7 @@ RAW_TRACEPOINT_PROBE(tcp_send_reset)
 	u64 sk = ctx->args[0], skb = ctx->args[1];
 	struct record *r = get_record(KIND_TCP_SEND_RESET);
 	struct flow_key k = {};
+	u32 stack_bytes;
 	struct peek p = {};
 
 	if (!r)
@@ -16,7 +17,7 @@ RAW_TRACEPOINT_PROBE(tcp_send_reset)
 	r->reason = (u32)ctx->args[2];
 #endif
 	read_task(r);
-	read_stack(ctx, r);
+	stack_bytes = read_stack(ctx, r);
 	read_any_sock(r, sk);
 	if (sk) {
 		read_sock_key(sk, &k, r->sk_state);
@@ -36,5 +37,5 @@ RAW_TRACEPOINT_PROBE(tcp_send_reset)
 	/* a listener is not the connection, a timewait minisocket has no life of its own */
 	read_history(r, (r->have & HAVE_SOCK) && r->sk_state != TCP_LISTEN ? sk : 0, &k);
 	mark_history(sk, &k, H_SENT_RESET);
-	return submit(ctx, r);
+	return submit(ctx, r, stack_bytes);
 }

@@ -50,6 +50,11 @@ class Joiner:
             "inet_sk_error_report": self._reported,
         }
 
+    @property
+    def busy(self) -> bool:
+        """Are there resets that may get more parts?"""
+        return bool(self._open)
+
     def feed(self, record: Record) -> None:
         """Take one record. Kinds that are not known (a newer recording) are passed over."""
         handler = self._handlers.get(record.kind)

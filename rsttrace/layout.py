@@ -9,6 +9,7 @@ import re
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 _FORMATS = {"u8": "B", "u16": "H", "u32": "I", "u64": "Q"}
@@ -34,21 +35,30 @@ class Layout:
             fields.append((name, f"{count}s" if length and code == "B" else f"{count or 1}{code}"))
         return cls(tuple(fields), numbers)
 
-    @property
+    @cached_property
     def format(self) -> str:
         """The whole record as a struct format, little or big endian as this machine is."""
         return "=" + "".join(code for _, code in self.fields)
 
-    @property
+    @cached_property
     def size(self) -> int:
         """Bytes of one record."""
         return struct.calcsize(self.format)
 
     def unpack(self, raw: bytes) -> dict[str, Any]:
         """Field values by name; arrays of numbers become tuples, bytes stay bytes."""
-        values = iter(struct.unpack_from(self.format, raw))
-        out: dict[str, Any] = {}
+        values = struct.unpack_from(self.format, raw)
+        return {
+            name: values[place] if count == 1 else values[place : place + count]
+            for name, place, count in self._places
+        }
+
+    @cached_property
+    def _places(self) -> list[tuple[str, int, int]]:
+        """Name, index in the unpacked tuple, number of values."""
+        places, place = [], 0
         for name, code in self.fields:
             count = 1 if code.endswith("s") else int(code[:-1])
-            out[name] = next(values) if count == 1 else tuple(next(values) for _ in range(count))
-        return out
+            places.append((name, place, count))
+            place += count
+        return places

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-import shutil
 import sys
+import textwrap
 from collections.abc import Mapping
 from typing import IO
 
@@ -31,10 +32,26 @@ class Output:
 
 
 def silence_stdout() -> None:
-    """Let the interpreter's last flush of a closed pipe go nowhere."""
+    """Let the interpreter's last flush of a closed or full pipe go nowhere."""
     null = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(null, sys.stdout.fileno())
+    with contextlib.suppress(OSError):  # stdout is no file
+        os.dup2(null, sys.stdout.fileno())
     os.close(null)
+
+
+def fill_standard_files() -> bool:
+    """Put /dev/null where 0, 1 or 2 is closed, before a file of ours gets that number.
+
+    False if stdout was closed. A closed stderr only means that nobody listens to our talk.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # takes the lowest number
+    if sys.stderr is None:
+        sys.stderr = os.fdopen(2, "w", closefd=False)
+    return sys.stdout is not None
 
 
 def wants_colour(choice: str, stream: IO[str], environ: Mapping[str, str] = os.environ) -> bool:
@@ -46,6 +63,18 @@ def wants_colour(choice: str, stream: IO[str], environ: Mapping[str, str] = os.e
     return stream.isatty()
 
 
-def terminal_width(stream: IO[str]) -> int:
-    """Columns of the terminal, 80 if it is none."""
-    return shutil.get_terminal_size((80, 24)).columns if stream.isatty() else 80
+def terminal_width(stream: IO[str], environ: Mapping[str, str] = os.environ) -> int:
+    """Columns of this terminal, unless COLUMNS says otherwise; 80 if it is none."""
+    if not stream.isatty():
+        return 80
+    columns = environ.get("COLUMNS", "")
+    if columns.isdigit() and int(columns):
+        return int(columns)
+    with contextlib.suppress(OSError):
+        return os.get_terminal_size(stream.fileno()).columns or 80
+    return 80
+
+
+def for_terminal(text: str, stream: IO[str]) -> str:
+    """Wrapped if a person will read it there, one line for a log."""
+    return textwrap.fill(text, terminal_width(stream)) if stream.isatty() else text

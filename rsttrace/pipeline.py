@@ -17,6 +17,7 @@ from rsttrace.records import Record
 
 REMEMBER_SENDERS = 1024
 REMEMBER_LOSSES = 64
+STEP_NS = 1_000_000
 
 
 class Pipeline:
@@ -42,11 +43,17 @@ class Pipeline:
         self._senders: dict[int, Sender] = {}
         self.since_ns = since_ns
         self._losses: list[tuple[int, int]] = []
+        self._advanced_ns = 0
         self.damaged = 0
 
     def know_listeners(self, known: Iterable[Listener]) -> None:
         """Take the sockets that listened before the trace."""
         self._listeners.add(known)
+
+    @property
+    def busy(self) -> bool:
+        """Is something waiting for its time?"""
+        return bool(self._waiting) or self._joiner.busy
 
     def feed(self, raw: Iterable[bytes]) -> None:
         """Take records as they came out of the perf buffer."""
@@ -71,7 +78,9 @@ class Pipeline:
         found: list[Explained] = []
         for record in due:
             # finish what is older first, so that tuples used again find no stale partner
-            found += self._explain(self._joiner.advance(record.time_ns))
+            if record.time_ns - self._advanced_ns >= STEP_NS:
+                self._advanced_ns = record.time_ns
+                found += self._explain(self._joiner.advance(record.time_ns))
             self._take(record)
         found += self._explain(self._joiner.advance(now_ns))
         return found

@@ -30,6 +30,7 @@ class Recorder:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._failed = False
         try:
             self._file: IO[str] = path.open("w", encoding="utf-8")
         except OSError as err:
@@ -40,6 +41,7 @@ class Recorder:
             self._file.write(json.dumps(line, separators=(",", ":")) + "\n")
             self._file.flush()
         except OSError as err:
+            self._failed = True
             raise RsttraceError(
                 f"cannot write {self._path}: {err.strerror}; the recording ends here.",
                 "Free some space or choose another place; what is there can be explained.",
@@ -84,9 +86,12 @@ class Recorder:
         self._write({"type": "lost", "count": count, "since_ns": since_ns, "until_ns": until_ns})
 
     def end(self, lost: int) -> None:
-        """Last line."""
-        self._write({"type": "end", "lost": lost})
-        self.close()
+        """Last line, unless the recording broke off before."""
+        try:
+            if not self._failed:
+                self._write({"type": "end", "lost": lost})
+        finally:
+            self.close()
 
     def close(self) -> None:
         """Close without an end line."""

@@ -67,7 +67,7 @@ class Session:
             symbols.variable("vmemmap_base"), symbols.variable("page_offset_base")
         )
         self.layout = Layout.parse((bpf_dir() / "record.h").read_text())
-        self._reader = Reader(self.kernel)
+        self._reader = Reader(self.kernel, self.layout.size)
         self.started_ns = time.monotonic_ns()
         self.wall_offset_ns = time.time_ns() - time.monotonic_ns()
         self.names = KernelNames(symbols, self.kernel.features.enums)

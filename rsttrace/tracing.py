@@ -10,30 +10,37 @@ from types import FrameType
 
 from rsttrace.errors import EXIT_INCOMPLETE, EXIT_OK, RsttraceError
 from rsttrace.explain import Explained
+from rsttrace.model import FORWARDED, RECEIVED, REJECTED, SENT, SUPPRESSED
 from rsttrace.output import Output
 from rsttrace.session import Session
 from rsttrace.sinks import Sink
 from rsttrace.sinks.totals import Totals
 
 POLL_MS = 100
+BUSY_POLL_MS = 10  # a reset waits for its last parts: show it soon
+# --sent and --received leave out hooks in the kernel, but the drop hook sees both directions
+WAYS = {SENT: (SENT, SUPPRESSED, FORWARDED), RECEIVED: (RECEIVED, REJECTED)}
 
 
 @dataclass(frozen=True)
 class Limits:
-    """When to stop, and which owner to show. None: no limit."""
+    """When to stop, and which owner and direction to show. None: no limit."""
 
     seconds: float | None = None
     count: int | None = None
     pid: int | None = None
+    direction: str | None = None
 
 
 class Stopper:
-    """SIGINT and SIGTERM ask the loop to stop; a second SIGINT ends at once."""
+    """SIGINT, SIGTERM and SIGHUP ask the loop to stop; a second SIGINT ends at once."""
 
     def __init__(self) -> None:
         self.asked = False
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._stop)
+        if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # nohup
+            signal.signal(signal.SIGHUP, self._stop)
 
     def _stop(self, number: int, _frame: FrameType | None) -> None:
         if self.asked and number == signal.SIGINT:
@@ -63,24 +70,36 @@ class Tracing:
         self.totals = Totals()
 
     def run(self, summary: bool = True) -> None:
-        """Until asked to stop or a limit is reached; then print what is left."""
+        """Until asked to stop or a limit is reached; then print what is left.
+
+        A recording that cannot go on ends the trace as well: what was seen is still shown.
+        """
         start = time.monotonic()
+        failure = None
         try:
-            self._output.write(self._sink.start(self._session.host_facts()))
-            while not self._done(start):
-                self._show(self._session.poll(self._timeout(start)))
-            if not self._full():
-                self._show(self._session.finish())
-        finally:
-            self.totals.duration_s = time.monotonic() - start
+            self._watch(start)
+        except RsttraceError as err:
+            failure = err
+            self._show(self._session.pipeline.flush())
+        self.totals.duration_s = time.monotonic() - start
         if summary:
             self._output.write(self._sink.summary(self.totals))
+        if failure:
+            raise failure
+
+    def _watch(self, start: float) -> None:
+        self._output.write(self._sink.start(self._session.host_facts()))
+        while not self._done(start):
+            self._show(self._session.poll(self._timeout(start)))
+        if not self._full():
+            self._show(self._session.finish())
 
     def _timeout(self, start: float) -> int:
+        wait = BUSY_POLL_MS if self._session.pipeline.busy else POLL_MS
         if self._limits.seconds is None:
-            return POLL_MS
+            return wait
         left = self._limits.seconds - (time.monotonic() - start)
-        return max(1, min(POLL_MS, int(left * 1000)))
+        return max(1, min(wait, int(left * 1000)))
 
     def _full(self) -> bool:
         return self._limits.count is not None and self.totals.resets >= self._limits.count
@@ -102,10 +121,12 @@ class Tracing:
                 self._output.write(self._sink.reset(one))
 
     def _wanted(self, explained: Explained) -> bool:
-        if self._limits.pid is None:
+        limits, facts = self._limits, explained.facts
+        if limits.direction and explained.reset.direction not in WAYS[limits.direction]:
+            return False
+        if limits.pid is None:
             return True
-        facts = explained.facts
-        return any(p and p.pid == self._limits.pid for p in (facts.owner, facts.closer))
+        return any(p and p.pid == limits.pid for p in (facts.owner, facts.closer))
 
 
 def exit_code(totals: Totals, strict: bool) -> int:

@@ -10,10 +10,11 @@ import click
 
 from rsttrace import __version__
 from rsttrace.errors import EXIT_FAILURE, EXIT_OK, RsttraceError
-from rsttrace.output import ReaderGone, silence_stdout
+from rsttrace.output import ReaderGone, fill_standard_files, silence_stdout
 
 COMMANDS = ("trace", "explain", "causes", "lab", "doctor")
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+EXIT_INTERRUPTED = 130  # as a shell says it
 OWN_OPTIONS = ("-h", "--help", "-V", "--version")
 
 EPILOG = """\b
@@ -66,6 +67,9 @@ def main() -> NoReturn:
 
 def run(args: list[str]) -> int:
     """Run one command line and return its exit code."""
+    if not fill_standard_files():
+        complain(RsttraceError("standard output is closed.", "Send it to a file or /dev/null."))
+        return EXIT_FAILURE
     try:
         result = cli.main(args=args, prog_name="rsttrace", standalone_mode=False)
         sys.stdout.flush()
@@ -79,7 +83,8 @@ def run(args: list[str]) -> int:
         silence_stdout()
         return EXIT_OK
     except (KeyboardInterrupt, click.exceptions.Abort):
-        return 130
+        silence_stdout()  # perhaps it was stuck in a pipe that nobody reads
+        return EXIT_INTERRUPTED
     except OSError as err:
         complain(RsttraceError(f"{err.filename or 'output'}: {err.strerror or err}."))
         return EXIT_FAILURE

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from rsttrace.cli import EXIT_INTERRUPTED
 from rsttrace.cli.params import output_options
 from rsttrace.errors import EXIT_FAILURE, EXIT_OK, EXIT_USAGE, RsttraceError
+
+if TYPE_CHECKING:
+    from rsttrace.lab.runner import Outcome
+    from rsttrace.output import Output
+    from rsttrace.sinks import Sink
 
 
 @click.group("lab")
@@ -35,8 +41,8 @@ def list_labs() -> None:
 def run_labs(names: tuple[str, ...], family: int | None, **options: Any) -> int:
     """Run labs by NAME, or all: shows the trace and says right or wrong.
 
-    Everything happens in network namespaces made for it; they are removed at the end, also
-    after Ctrl-C. Exit code 1 if a verdict was wrong.
+    Everything happens in network namespaces made for it; they are removed at the end. Ctrl-C
+    ends after the lab that runs. Exit code 1 if a verdict was wrong, 130 after Ctrl-C.
     """
     import socket
 
@@ -44,30 +50,43 @@ def run_labs(names: tuple[str, ...], family: int | None, **options: Any) -> int:
     from rsttrace.lab.runner import run_lab
     from rsttrace.output import Output
     from rsttrace.session import Session
+    from rsttrace.tracing import Stopper
 
     specs = _find(names)
     families = {4: (socket.AF_INET,), 6: (socket.AF_INET6,)}.get(
         family or 0, (socket.AF_INET, socket.AF_INET6)
     )
+    runs = [(spec, one) for spec in specs for one in families if one in spec.families]
     output = Output(sys.stdout)
+    # a KeyboardInterrupt while a namespace is made or removed would leave it behind
+    stopper = Stopper()
     wrong = ran = 0
     with Session() as session:
         session.learn_host()
         session.pipeline.since_ns = None  # the labs' namespaces are younger than the trace
         sink = make_sink(options, session.wall_offset_ns, session.started_ns)
         output.write(sink.start(session.host_facts()))
-        for spec in specs:
-            for one in (f for f in families if f in spec.families):
+        for spec, one in runs:
+            if not stopper.asked:
                 outcome = run_lab(session, spec, one)
-                for explained in outcome.explained:
-                    output.write(sink.reset(explained))
-                click.echo(f"== {outcome.name}: {outcome.verdict} {outcome.skipped}", err=True)
-                for problem in outcome.problems:
-                    click.echo(f"   {problem}", err=True)
-                ran += not outcome.skipped
-                wrong += bool(outcome.problems)
-    click.echo(f"{ran - wrong} right, {wrong} wrong of {ran} runs.", err=True)
+            if stopper.asked:  # Ctrl-C also hits the commands a lab runs: this one says nothing
+                break
+            _tell(outcome, sink, output)
+            ran += not outcome.skipped
+            wrong += bool(outcome.problems)
+    stopped = f", stopped before the end of {len(runs)}" if stopper.asked else ""
+    click.echo(f"{ran - wrong} right, {wrong} wrong of {ran} runs{stopped}.", err=True)
+    if stopper.asked:
+        return EXIT_INTERRUPTED
     return EXIT_FAILURE if wrong else EXIT_OK
+
+
+def _tell(outcome: Outcome, sink: Sink, output: Output) -> None:
+    for explained in outcome.explained:
+        output.write(sink.reset(explained))
+    click.echo(f"== {outcome.name}: {outcome.verdict} {outcome.skipped}", err=True)
+    for problem in outcome.problems:
+        click.echo(f"   {problem}", err=True)
 
 
 def _find(names: tuple[str, ...]) -> list[Any]:

@@ -78,7 +78,12 @@ def output_options(function: F) -> F:
         click.option("-1", "--oneline", is_flag=True, help="One table row for each reset."),
         click.option("-w", "--wide", is_flag=True, help="With -1: wide columns for IPv6."),
         click.option("-v", "--verbose", is_flag=True, help="Add evidence, packets and stacks."),
-        click.option("-t", "--relative", is_flag=True, help="Seconds since the start as time."),
+        click.option(
+            "-t/-T",
+            "--relative/--wall",
+            default=False,
+            help="Time: seconds since the start, or wall.",
+        ),
         click.option(
             "--color",
             type=click.Choice(["auto", "always", "never"]),

@@ -65,7 +65,7 @@ def command(**options: Any) -> int:
     loading = load_in_background(prepare(), c_expression(wanted), wanted.skipped_hooks)
 
     from rsttrace.cli.show import make_sink
-    from rsttrace.output import Output
+    from rsttrace.output import Output, for_terminal
     from rsttrace.privileges import drop_privileges
     from rsttrace.session import Session
     from rsttrace.tracing import Limits, Stopper, Tracing, exit_code, write_ready_file
@@ -77,9 +77,10 @@ def command(**options: Any) -> int:
         session.learn_host()
         drop_privileges()
         if not options["quiet"]:
-            click.echo(_banner(session.host_facts()), err=True)
+            click.echo(for_terminal(_banner(session.host_facts()), sys.stderr), err=True)
         sink = make_sink(options, session.wall_offset_ns, session.started_ns)
-        limits = Limits(options["duration"], options["count"], options["pid"])
+        names = ("duration", "count", "pid", "direction")
+        limits = Limits(*(options[name] for name in names))
         tracing = Tracing(session, sink, Output(sys.stdout), limits, stopper)
         tracing.run(summary=not options["quiet"])
         return exit_code(tracing.totals, options["strict"])
