@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import time
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from rsttrace.sinks import Sink
 from rsttrace.sinks.totals import Totals
 
 POLL_MS = 100
+SAME_CTRL_C_S = 0.3
 BUSY_POLL_MS = 10  # a reset waits for its last parts: show it soon
 # --sent and --received leave out hooks in the kernel, but the drop hook sees both directions
 WAYS = {SENT: (SENT, SUPPRESSED, FORWARDED), RECEIVED: (RECEIVED, REJECTED)}
@@ -33,19 +35,27 @@ class Limits:
 
 
 class Stopper:
-    """SIGINT, SIGTERM and SIGHUP ask the loop to stop; a second SIGINT ends at once."""
+    """SIGINT, SIGTERM and SIGHUP ask the loop to stop; a second Ctrl-C ends at once.
+
+    The second one leaves without unwinding: an exception out of the middle of bcc's clean-up
+    crashes in its destructors, and the kernel takes everything back anyway. Wrappers like
+    sudo and timeout deliver one Ctrl-C twice, so it counts only after a moment.
+    """
 
     def __init__(self) -> None:
         self.asked = False
+        self._asked_at = 0.0
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._stop)
         if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # nohup
             signal.signal(signal.SIGHUP, self._stop)
 
     def _stop(self, number: int, _frame: FrameType | None) -> None:
-        if self.asked and number == signal.SIGINT:
-            raise KeyboardInterrupt
-        self.asked = True
+        now = time.monotonic()
+        if self.asked and number == signal.SIGINT and now - self._asked_at > SAME_CTRL_C_S:
+            os._exit(130)
+        if not self.asked:
+            self.asked, self._asked_at = True, now
 
 
 def write_ready_file(path: Path) -> None:
