@@ -100,7 +100,7 @@ def _verdict(case: Case, cause: Cause, finding: Finding) -> Verdict:
         initiator=initiator,
         errno=errno_of(reset),
         log_term=_log_term(initiator),
-        sees=cause.receiver_sees,
+        sees=cause.receiver_sees if finding.sees is None else finding.sees,
         missing=finding.missing,
     )
 

@@ -21,8 +21,8 @@ RECENT_NS = 60_000_000_000
 class Finding:
     """What a rule found: how sure it is, one sentence, and the facts it rests on.
 
-    ``remedies``, ``benign``, ``phase`` and ``initiator`` replace the catalogue's and the
-    usual answer where this case differs; ``missing`` names a fact that would have decided.
+    ``remedies``, ``benign``, ``phase``, ``initiator`` and ``sees`` replace the catalogue's and
+    the usual answer where this case differs; ``missing`` names a fact that would have decided.
     """
 
     confidence: str
@@ -32,6 +32,7 @@ class Finding:
     benign: bool | None = None
     phase: str | None = None
     initiator: str | None = None
+    sees: str | None = None
     missing: str = ""
 
 

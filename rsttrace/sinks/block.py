@@ -13,7 +13,7 @@ from rsttrace.sinks.totals import Totals
 from rsttrace.sinks.words import Clock
 
 INDENT = 2
-_CLAUSE = re.compile(r"[.;,:](?= )")
+_CLAUSES = (re.compile(r"[.;](?= )"), re.compile(r"[,:](?= )"))
 LABEL = 8
 SLACK = 16  # what wrapping to a second line may waste
 COLOURS = {"harm": "31;1", "benign": "32", "unknown": "33", "label": "2"}
@@ -98,8 +98,11 @@ class BlockSink:
         text = " ".join(text.split())
         if len(text) <= self._room():
             return text
-        ends = [m.start() for m in _CLAUSE.finditer(text) if m.start() <= self._room()]
-        return text[: ends[-1]] if ends else text
+        for kind in _CLAUSES:
+            ends = [m.start() for m in kind.finditer(text) if m.start() <= self._room()]
+            if ends:
+                return text[: ends[-1]]
+        return text
 
     def _labelled(self, label: str, text: str) -> list[str]:
         text = " ".join(text.split())

@@ -21,15 +21,19 @@ def rule(case: Case) -> Finding | None:
     sender = known_sender(case)
     sock = case.sock
     still_open = bool(sock and sock.has_socket)
-    harm = (
-        f"{case.who} still holds the socket and gets ECONNRESET"
-        if still_open
-        else "no application holds the socket any more"
-    )
+    # after the peer's own FIN a read finds the end of the stream before the error
+    fin_came = case.reset.state in ("CLOSING", "LAST_ACK")
+    if not still_open:
+        harm, sees = "no application holds the socket any more", None
+    elif fin_came:
+        harm, sees = f"{case.who} still holds the socket", "end of file; SO_ERROR is ECONNRESET"
+    else:
+        harm, sees = f"{case.who} still holds the socket", "ECONNRESET on the next read"
     why = f" ({sender.words})" if sender else ""
     return Finding(
         CERTAIN,
         f"This end had already closed when {case.remote} reset the connection{why}; {harm}.",
         (f"state {case.reset.state}", *packet_evidence(case), *sender_evidence(case)),
         benign=not still_open,
+        sees=sees,
     )
