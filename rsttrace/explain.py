@@ -13,6 +13,8 @@ from rsttrace.model import FORWARDED, RECEIVED, REJECTED, SUPPRESSED, Reset
 from rsttrace.packet import ACK, SYN
 
 NO_CAUSE = "unknown"
+SUPPRESSED_SUMMARY = " But this host's own firewall dropped the reset."
+SUPPRESSED_SEES = "nothing: it waits until it times out"
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,10 +91,11 @@ def _no_rule(case: Case) -> Finding:
 def _verdict(case: Case, cause: Cause, finding: Finding) -> Verdict:
     reset = case.reset
     initiator = finding.initiator or _initiator(case)
+    suppressed = reset.direction == SUPPRESSED
     return Verdict(
         cause=cause.id,
         confidence=finding.confidence,
-        summary=finding.summary,
+        summary=finding.summary + (SUPPRESSED_SUMMARY if suppressed else ""),
         evidence=tuple(e for e in finding.evidence if e),
         remedies=_remedies(case, cause, finding),
         benign=_benign(case, cause, finding),
@@ -100,7 +103,7 @@ def _verdict(case: Case, cause: Cause, finding: Finding) -> Verdict:
         initiator=initiator,
         errno=errno_of(reset),
         log_term=_log_term(initiator),
-        sees=cause.receiver_sees if finding.sees is None else finding.sees,
+        sees=SUPPRESSED_SEES if suppressed else finding.sees or cause.receiver_sees,
         missing=finding.missing,
     )
 

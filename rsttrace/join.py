@@ -20,7 +20,6 @@ from rsttrace.matching import (
     is_trigger,
     newest,
     oldest,
-    packet_key,
     patience,
     reverse,
     same_act,
@@ -28,6 +27,7 @@ from rsttrace.matching import (
 from rsttrace.model import FORWARDED, RECEIVED, REJECTED, SENT, SUPPRESSED, Reset, maker_of
 from rsttrace.packet import RST
 from rsttrace.records import Flow, Record
+from rsttrace.wirepath import WirePath
 
 
 class Joiner:
@@ -39,7 +39,7 @@ class Joiner:
         self._received: dict[Flow, list[Reset]] = defaultdict(list)
         self._triggers: dict[int, Reset] = {}
         self._not_a_reset: dict[int, Record] = {}
-        self._on_wire: dict[tuple[object, ...], list[Reset]] = defaultdict(list)
+        self._wire = WirePath()
         self._next_id = 1
         self._handlers: dict[str, Callable[[Record], None]] = {
             "tcp_send_reset": self._decided,
@@ -91,42 +91,34 @@ class Joiner:
         if maker == "tcp-passive":
             reset = self._passive_decision(record)
         elif maker in (None, "forward") and record.skb_iif:
-            if self._passed_through(record):
-                return
-            reset = self._new(FORWARDED, record)
+            self._forwarded(record)
+            return
+        self._wire.add(reset or self._new(SENT, record), record)
+
+    def _forwarded(self, record: Record) -> None:
+        """A RST that came in and leaves again; seen once for each device it leaves by."""
+        reset = self._wire.passing(record)
         if reset is None:
-            reset = self._new(SENT, record)
-        reset.wire = record
-        self._on_wire[packet_key(packet)].append(reset)
+            self._wire.add(self._new(FORWARDED, record), record)
+        elif reset.direction == RECEIVED:
+            self._received[reset.flow].remove(reset)
+            self._wire.forward(reset, record)
 
     def _arrived(self, record: Record) -> None:
-        packet = record.packet
-        if packet is None:
+        if record.packet is None:
             return
-        key = packet_key(packet)
-        if self._handed_up(record, key):
+        below = self._wire.below(record)
+        if below:
+            self._received[below.flow].remove(below)
+            below.flow = flow_of(record)
+            self._received[below.flow].append(below)
+            below.wire = record
             return
+        sender = self._wire.sender(record)
         reset = self._new(RECEIVED, record)
-        reset.wire = record
-        sender = newest(r for r in self._on_wire[key] if r.direction != RECEIVED and not r.peer)
-        if sender and sender.direction == SENT:
+        if sender:
             reset.peer, sender.peer = sender, reset
-        self._on_wire[key].append(reset)
-
-    def _handed_up(self, record: Record, key: tuple[object, ...]) -> bool:
-        """The same packet at an upper device: of a bridge, or of a macvlan in a namespace."""
-        for other in self._on_wire[key]:
-            wire = other.wire
-            if other.direction != RECEIVED or other.judged or not wire:
-                continue
-            if wire.ifindex != record.ifindex and same_act(wire, record):
-                flow = flow_of(record)
-                if other.flow != flow:
-                    self._received[other.flow].remove(other)
-                    self._received[flow].append(other)
-                    other.flow, other.wire = flow, record
-                return True
-        return False
+        self._wire.add(reset, record)
 
     def _judged(self, record: Record) -> None:
         if not is_genuine(record):
@@ -209,23 +201,6 @@ class Joiner:
                 return reset
         return None
 
-    def _passed_through(self, record: Record) -> bool:
-        """A RST that came in and leaves again: turn the received one into a forwarded one."""
-        assert record.packet is not None
-        key = packet_key(record.packet)
-        for reset in self._on_wire[key]:
-            same_place = reset.flow.netns in (0, flow_of(record).netns)
-            if reset.direction == FORWARDED and same_place:
-                return True
-            if reset.direction == RECEIVED and same_place and not reset.judged:
-                self._received[reset.flow].remove(reset)
-                reset.direction = FORWARDED
-                reset.flow = flow_of(record)
-                if reset.peer:
-                    reset.peer.peer, reset.peer = None, None
-                return True
-        return False
-
     def _dropped_reset(self, record: Record) -> None:
         """A RST that was dropped: our own on its way out, or one that was not accepted."""
         # the drop hook takes every packet as incoming; ours was outgoing
@@ -238,13 +213,7 @@ class Joiner:
             ours.direction = SUPPRESSED
             ours.judged = record
             return
-        assert record.packet is not None
-        key, netns = packet_key(record.packet), flow_of(record).netns
-        reset = oldest(
-            r
-            for r in self._on_wire[key]
-            if r.direction == RECEIVED and not r.judged and r.flow.netns in (0, netns)
-        )
+        reset = self._wire.arrival(record)
         if record.drop_reason == "OTHERHOST":
             self._discard(reset)
             return
@@ -280,8 +249,9 @@ class Joiner:
             self._drop_from_tables({id(reset)})
 
     def _drop_from_tables(self, gone: set[int]) -> None:
-        for table in (self._sent, self._received, self._on_wire):
-            forget(table, gone)
+        forget(self._sent, gone)
+        forget(self._received, gone)
+        self._wire.forget(gone)
         self._triggers = {k: r for k, r in self._triggers.items() if id(r) not in gone}
 
     def _finish(self, done: Callable[[Reset], bool]) -> list[Reset]:

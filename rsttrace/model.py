@@ -44,6 +44,7 @@ class Reset:
     (received). ``judged``: tcp_receive_reset, or kfree_skb of a RST that was not accepted.
     ``trigger_drop``: kfree_skb of the segment that provoked it. ``error``:
     inet_sk_error_report. ``peer``: the record of the other end when both are on this host.
+    ``origin``: of a forwarded reset, the sender's record if that is on this host.
     ``lossy``: records were lost at about this time.
     """
 
@@ -58,6 +59,7 @@ class Reset:
     error: Record | None = None
     unread_judgement: Record | None = None
     peer: Reset | None = field(default=None, repr=False)
+    origin: Reset | None = field(default=None, repr=False)
     lossy: bool = False
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from typing import NoReturn
@@ -15,6 +16,7 @@ from rsttrace.output import ReaderGone, fill_standard_files, silence_stdout
 COMMANDS = ("trace", "explain", "causes", "lab", "doctor")
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 EXIT_INTERRUPTED = 130  # as a shell says it
+DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 OWN_OPTIONS = ("-h", "--help", "-V", "--version")
 
 EPILOG = """\b
@@ -86,7 +88,9 @@ def run(args: list[str]) -> int:
         silence_stdout()  # perhaps it was stuck in a pipe that nobody reads
         return EXIT_INTERRUPTED
     except OSError as err:
-        complain(RsttraceError(f"{err.filename or 'output'}: {err.strerror or err}."))
+        silence_stdout()  # the interpreter's last flush would fail once more
+        what = err.filename or ("standard output" if err.errno in DISK_ERRORS else "")
+        complain(RsttraceError(f"{f'{what}: ' if what else ''}{err.strerror or err}."))
         return EXIT_FAILURE
     except Exception as err:
         if os.environ.get("RSTTRACE_DEBUG"):
