@@ -35,7 +35,7 @@ RAW_TRACEPOINT_PROBE(kfree_skb)
 	r->drop_reason = reason;
 	read_task(r);
 	stack_bytes = read_stack(ctx, r);
-	read_packet(r, &p, skb, 0);
+	read_segment(r, &p, skb);
 #if NARGS_kfree_skb >= 4
 	r->sk = ctx->args[3];
 	r->sk_state = sock_state(r->sk);

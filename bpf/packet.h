@@ -190,10 +190,11 @@ INLINE void read_fragment(struct record *r, u64 skb, u64 head)
 	r->payload_len = place[0] < PAYLOAD_BYTES ? place[0] : PAYLOAD_BYTES;
 }
 
-/* Headers and first payload bytes, and the tuple where the socket did not give it. */
+/* Headers and what follows them in the linear part, and the tuple where the socket did not
+ * give it. */
 INLINE void read_packet(struct record *r, struct peek *p, u64 skb, int outgoing)
 {
-	u64 head = SKB_AT(p->block, u64, head), data = SKB_AT(p->block, u64, data);
+	u64 data = SKB_AT(p->block, u64, data);
 	u32 len = 0, data_len = 0;
 	u64 linear;
 	struct flow_key k = {};
@@ -208,13 +209,18 @@ INLINE void read_packet(struct record *r, struct peek *p, u64 skb, int outgoing)
 	if (bpf_probe_read_kernel(r->packet, PACKET_BYTES, (void *)p->start))
 		return;
 	r->have |= HAVE_PACKET;
-	if (data_len)
-		read_fragment(r, skb, head);
 	if (r->have & HAVE_TUPLE)
 		return;
 	k.netns = r->netns;
 	peek_key(p, &k, outgoing);
 	use_key(r, &k);
+}
+
+/* A segment that arrived, with its first payload bytes wherever they are. */
+INLINE void read_segment(struct record *r, struct peek *p, u64 skb)
+{
+	read_packet(r, p, skb, 0);
+	read_fragment(r, skb, SKB_AT(p->block, u64, head));
 }
 
 /* A SYN or SYN-ACK: remember when it passed, and what the peer's looked like. No record. */

@@ -29,7 +29,7 @@ RAW_TRACEPOINT_PROBE(tcp_send_reset)
 	if (skb) {
 		provoking.update(&skb, &r->time_ns);
 		if (peek_tcp(&p, skb, 0))
-			read_packet(r, &p, skb, 0);
+			read_segment(r, &p, skb);
 	} else if (!(r->task_flags & (PF_EXITING | PF_KTHREAD))) {
 		bpf_get_stack(ctx, r->ustack, sizeof(r->ustack), BPF_F_USER_STACK_);
 	}

@@ -8,6 +8,7 @@ from functools import lru_cache
 from typing import Any, Protocol
 
 from rsttrace.layout import Layout
+from rsttrace.output import printable
 from rsttrace.packet import Packet, parse_packet
 from rsttrace.records import Flow, Handshake, History, Record, Sock, Task
 
@@ -20,8 +21,8 @@ def address_text(raw: bytes) -> str:
 
 
 def c_string(raw: bytes) -> str:
-    """A NUL-terminated name; bytes that are no UTF-8 are shown as escapes."""
-    return raw.split(b"\0", 1)[0].decode(errors="backslashreplace")
+    """A NUL-terminated name, safe to print."""
+    return printable(raw.split(b"\0", 1)[0])
 
 
 class Names(Protocol):

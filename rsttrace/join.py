@@ -88,11 +88,11 @@ class Joiner:
             return
         maker = maker_of(record.frames)
         reset = None
-        if maker == "tcp-passive":
-            reset = self._passive_decision(record)
-        elif maker in (None, "forward") and record.skb_iif:
+        if maker in (None, "forward") and record.skb_iif:
             self._forwarded(record)
             return
+        if maker in (None, "tcp-passive"):  # None: the kernel hides its symbols
+            reset = self._passive_decision(record)
         self._wire.add(reset or self._new(SENT, record), record)
 
     def _forwarded(self, record: Record) -> None:
@@ -128,6 +128,9 @@ class Joiner:
         reset = oldest(r for r in self._received[flow] if not r.judged)
         if reset is None:
             reset = self._translated(record)
+        if reset is None and not record.named:
+            self._not_a_reset[record.sk] = record  # cannot tell, so no claim
+            return
         if reset is None:
             reset = self._new(RECEIVED, record)
         reset.judged = record
@@ -166,7 +169,8 @@ class Joiner:
         def fits(reset: Reset) -> bool:
             # on its way out it was seen at the device, or dropped by a firewall before
             seen = reset.wire or (reset.judged if reset.direction == SUPPRESSED else None)
-            return bool(seen and not reset.decided and maker_of(seen.frames) == "tcp-active")
+            by_tcp = seen and maker_of(seen.frames) in ("tcp-active", None)
+            return bool(by_tcp and not reset.decided)
 
         same = newest(r for r in self._sent[flow_of(record)] if fits(r))
         return same or newest(r for r in self._open if fits(r) and same_act(r.main, record))

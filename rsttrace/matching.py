@@ -12,7 +12,6 @@ SETTLE_NS = 5_000_000  # a reset with all its parts waits this long for late det
 PATIENCE_NS = 100_000_000  # one with parts missing, e.g. a judgement out of the backlog
 SAME_ACT_NS = 1_000_000  # two hooks of one act on one CPU
 
-# the stack of tcp_receive_reset when data, not a RST, met a closed reader (row P7)
 # packet and raw sockets get copies of packets and drop them when they are full or closed
 COPIES = (
     "packet_rcv",
@@ -27,6 +26,7 @@ COPIES = (
     "inet_sock_destruct",
     "packet_sock_destruct",
 )
+# without these below tcp_rcv_state_process(), data met a closed reader: row P7, no RST
 _GENUINE = ("tcp_validate_incoming", "tcp_check_req")
 
 

@@ -10,6 +10,14 @@ from collections.abc import Mapping
 from typing import IO
 
 
+def printable(raw: bytes) -> str:
+    """Text that cannot command a terminal: a process may call itself ``\\x1b[31m``."""
+    text = raw.decode(errors="backslashreplace")
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)
+
+
 class ReaderGone(Exception):
     """The program that read our output has ended (``| head -1``)."""
 

@@ -191,6 +191,11 @@ class Record:
     frames: tuple[str, ...]
     ustack: tuple[int, ...]
 
+    @property
+    def named(self) -> bool:
+        """Could the kernel stack be named? (not with kernel.kptr_restrict=2)"""
+        return any(not frame.startswith("0x") for frame in self.frames)
+
     def in_stack(self, *functions: str) -> bool:
         """Is one of these functions in the kernel stack?"""
         return any(f in self.frames for f in functions)

@@ -11,8 +11,8 @@ def replay(recording: Recording) -> list[Explained]:
     """All resets of a recording, in order of time."""
     since = recording.host.get("started_ns")
     pipeline = Pipeline(recording.layout, recording, recording, recording.listeners, since)
-    for since, until in recording.losses:
-        pipeline.note_loss(since, until)
+    for begin, end in recording.losses:
+        pipeline.note_loss(begin, end)
     for batch in recording.batches:
         pipeline.feed(batch)
     return pipeline.flush()

@@ -15,7 +15,7 @@ Examples:
   sudo rsttrace -P 80,443 -4          two ports, IPv4 only
   sudo rsttrace -a 10.0.0.7 -v        one peer, with evidence and stacks
   sudo rsttrace -N blue -c 1          the first reset in namespace blue, then stop
-  sudo rsttrace -1 | grep -v harmless
+  sudo rsttrace -1 | grep linger      one line for each, of one kind
 
 \b
 Exit codes: 0 fine, 1 failure, 2 usage, 3 this kernel or user cannot trace,

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from rsttrace.enrich import Process
+from rsttrace.output import printable
 
 PROC = Path("/proc")
 RUN_NETNS = Path("/run/netns")
@@ -121,15 +122,15 @@ def read_process(pid: int) -> Process | None:
     """What /proc says of a process, None if it is gone."""
     base = PROC / str(pid)
     try:
-        comm = (base / "comm").read_text(errors="backslashreplace").rstrip("\n")
+        comm = printable((base / "comm").read_bytes().removesuffix(b"\n"))
         raw = (base / "cmdline").read_bytes()
     except OSError:
         return None
     try:
-        exe = os.readlink(base / "exe")
+        exe = printable(os.fsencode(os.readlink(base / "exe")))
     except OSError:
         exe = ""
-    cmdline = raw.rstrip(b"\0").replace(b"\0", b" ").decode(errors="backslashreplace")
+    cmdline = printable(raw.rstrip(b"\0").replace(b"\0", b" "))
     return Process(pid, comm, exe, cmdline, _cgroup(base))
 
 

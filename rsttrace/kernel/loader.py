@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from rsttrace.errors import CannotTrace
+from rsttrace.kernel.credentials import not_uid_zero
 from rsttrace.kernel.features import HOOKS, Features, probe
 
 HEADERS = ("record.h", "common.h", "socket.h", "packet.h")
@@ -112,7 +113,7 @@ def prepare() -> Prepared:
     if lacking:
         raise CannotTrace(
             f"this kernel has no tracepoint {', '.join(lacking)}.",
-            "rsttrace needs Linux 4.16 or newer with CONFIG_INET and tracepoints.",
+            "rsttrace needs Linux 5.5 or newer with CONFIG_INET and tracepoints.",
         )
     return Prepared(bcc, features)
 
@@ -141,7 +142,7 @@ class Kernel:
 
     def _load(self, bcc: Any, keep: str) -> Any:
         os.environ["BCC_KERNEL_SOURCE"] = str(bpf_dir())
-        with _captured_stderr() as talk:
+        with not_uid_zero(), _captured_stderr() as talk:
             try:
                 return bcc.BPF(
                     text=read_sources(self.hooks), cflags=compile_flags(self.features, keep)

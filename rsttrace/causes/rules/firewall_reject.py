@@ -53,6 +53,7 @@ def rule(case: Case) -> Finding | None:
         tuple(evidence),
         phase="establishment" if new else "transfer",
         initiator=LOCAL_FIREWALL,
+        sees=None if new else "ECONNRESET; what it had sent and not been acknowledged is lost",
     )
 
 

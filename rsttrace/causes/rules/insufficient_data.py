@@ -11,6 +11,8 @@ CAUSE = "insufficient-data"
 def missing_fact(case: Case) -> str:
     """The fact that is missing, empty if nothing is."""
     reset = case.reset
+    if reset.decided and not reset.decided.named:
+        return "the kernel stack (symbols are hidden, see: rsttrace doctor)"
     if reset.maker == "tcp-active" and not reset.decided:
         return "the decision (no tcp_send_reset record came for this RST)"
     if reset.maker == "tcp-passive" and not reset.trigger:
