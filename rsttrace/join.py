@@ -21,6 +21,7 @@ from rsttrace.matching import (
     newest,
     oldest,
     patience,
+    remember,
     reverse,
     same_act,
 )
@@ -38,7 +39,9 @@ class Joiner:
         self._sent: dict[Flow, list[Reset]] = defaultdict(list)
         self._received: dict[Flow, list[Reset]] = defaultdict(list)
         self._triggers: dict[int, Reset] = {}
+        # row P7: tcp_reset() speaks before the answer is decided
         self._not_a_reset: dict[int, Record] = {}
+        self._early_errors: dict[int, Record] = {}
         self._wire = WirePath()
         self._next_id = 1
         self._handlers: dict[str, Callable[[Record], None]] = {
@@ -81,6 +84,7 @@ class Joiner:
         if record.skb:
             self._triggers[record.skb] = reset
             reset.unread_judgement = self._not_a_reset.pop(record.sk, None)
+            reset.error = self._early_errors.pop(record.sk, None)
 
     def _left(self, record: Record) -> None:
         packet = record.packet
@@ -122,14 +126,14 @@ class Joiner:
 
     def _judged(self, record: Record) -> None:
         if not is_genuine(record):
-            self._not_a_reset[record.sk] = record
+            remember(self._not_a_reset, record)
             return
         flow = flow_of(record)
         reset = oldest(r for r in self._received[flow] if not r.judged)
         if reset is None:
             reset = self._translated(record)
         if reset is None and not record.named:
-            self._not_a_reset[record.sk] = record  # cannot tell, so no claim
+            remember(self._not_a_reset, record)  # cannot tell, so no claim
             return
         if reset is None:
             reset = self._new(RECEIVED, record)
@@ -160,6 +164,7 @@ class Joiner:
                 if not reset.error:  # tcp_disconnect() reports once more
                     reset.error = record
                 return
+        remember(self._early_errors, record)
 
     # -- finding the other parts
 
@@ -265,6 +270,4 @@ class Joiner:
         gone = set(map(id, ready))
         self._open = [r for r in self._open if id(r) not in gone]
         self._drop_from_tables(gone)
-        if not self._open:
-            self._not_a_reset.clear()
         return sorted(ready, key=lambda r: (r.time_ns, r.id))

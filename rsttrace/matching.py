@@ -10,6 +10,7 @@ from rsttrace.records import Flow, Record
 
 SETTLE_NS = 5_000_000  # a reset with all its parts waits this long for late details
 PATIENCE_NS = 100_000_000  # one with parts missing, e.g. a judgement out of the backlog
+REMEMBER = 256  # sockets
 SAME_ACT_NS = 1_000_000  # two hooks of one act on one CPU
 
 # packet and raw sockets get copies of packets and drop them when they are full or closed
@@ -108,3 +109,11 @@ def forget(table: dict[object, list[Reset]] | dict, gone: set[int]) -> None:  # 
             table[key] = kept
         else:
             del table[key]
+
+
+def remember(table: dict[int, Record], record: Record) -> None:
+    """Keep the last records by socket, for what that socket does next."""
+    table.pop(record.sk, None)
+    table[record.sk] = record
+    if len(table) > REMEMBER:
+        del table[next(iter(table))]

@@ -11,18 +11,22 @@ from __future__ import annotations
 import base64
 import contextlib
 import json
+import re
 import zlib
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import IO, Any
 
 from rsttrace.enrich import Process
 from rsttrace.errors import RsttraceError
+from rsttrace.kernel.loader import bpf_dir
 from rsttrace.layout import Layout
 from rsttrace.listeners import Listener
 
 FORMAT = 1
+LOSS = ("since_ns", "until_ns")
+_CODE = re.compile(r"[1-9]\d{0,3}[BHIQs]")
 
 
 class Recorder:
@@ -99,6 +103,61 @@ class Recorder:
             self._file.close()
 
 
+def typed(value: Any, *kinds: type) -> Any:
+    """The value; ValueError if it is of none of these types. A bool is no number here."""
+    if not isinstance(value, kinds) or isinstance(value, bool):
+        raise ValueError(f"{value!r:.40} in place of {' or '.join(k.__name__ for k in kinds)}")
+    return value
+
+
+def table(value: Any, *kinds: type) -> dict[str, Any]:
+    """A JSON object whose values are of these types."""
+    return {key: typed(one, *kinds) for key, one in typed(value, dict).items()}
+
+
+@dataclass(frozen=True)
+class RecordedLayout(Layout):
+    """The layout of a recording, which another version may have made.
+
+    ``absent`` are fields that only this version has; zero is their "not known".
+    """
+
+    absent: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, layout: Any, numbers: Any) -> RecordedLayout:
+        """Out of a header; ValueError if this version could not use it."""
+        known = Layout.parse((bpf_dir() / "record.h").read_text())
+        codes = {typed(name, str): typed(code, str) for name, code in typed(layout, list)}
+        absent: dict[str, Any] = {}
+        for name, code in known.fields:
+            recorded = codes.get(name)
+            if recorded is None:
+                absent[name] = b"" if code.endswith("s") else 0 if code[:-1] == "1" else ()
+            elif _shape(recorded) != _shape(code):
+                raise ValueError(f"field {name} is {recorded}, not {code}")
+        sound = all(_CODE.fullmatch(code) for code in codes.values())
+        if not sound or len(absent) == len(known.fields):
+            raise ValueError("the layout")
+        bits = {name: 0 for name in known.numbers if name.startswith("HAVE_")}
+        return cls(tuple(codes.items()), {**bits, **table(numbers, int)}, absent)
+
+    def unpack(self, raw: bytes) -> dict[str, Any]:
+        """As Layout, with zero for what the recording does not have."""
+        return {**self.absent, **super().unpack(raw)}
+
+
+def _shape(code: str) -> tuple[bool, bool]:
+    """Bytes or numbers, one or many."""
+    return code.endswith("s"), code[:-1] == "1"
+
+
+def _listener(values: Any) -> Listener:
+    kinds = {"int": int, "str": str}
+    known = {f.name: kinds[str(f.type)] for f in fields(Listener)}
+    return Listener(**{k: typed(v, known[k]) for k, v in typed(values, dict).items()})
+
+
 class Recording:
     """A recording that was read. ``complete`` is False when it was cut off."""
 
@@ -144,31 +203,37 @@ class Recording:
 
     def _read_header(self, header: Mapping[str, Any]) -> None:
         try:
-            self.layout = Layout(
-                tuple((name, code) for name, code in header["layout"]), header["numbers"]
-            )
+            self.layout = RecordedLayout.read(header["layout"], header["numbers"])
             self._enums = {
-                e: {int(k): v for k, v in names.items()} for e, names in header["enums"].items()
+                name: {int(k): v for k, v in table(enum, str).items()}
+                for name, enum in typed(header["enums"], dict).items()
             }
-            self.host: Mapping[str, Any] = header["host"]
-            self.listeners = [Listener(**x) for x in header["listeners"]]
+            self.host: Mapping[str, Any] = typed(header["host"], dict)
+            for key in ("wall_offset_ns", "started_ns"):
+                if typed(self.host.get(key, 0), int) >> 62:  # a year that no calendar has
+                    raise ValueError(key)
+            self.listeners = [_listener(x) for x in typed(header["listeners"], list)]
         except (KeyError, TypeError, ValueError) as err:
-            raise RsttraceError(f"{self.path} is damaged: its first line lacks {err}.") from err
+            raise RsttraceError(f"{self.path} is damaged in its first line: {err}.") from err
 
     def _read_line(self, line: Mapping[str, Any]) -> None:
         kind = line.get("type")
         try:
             if kind == "names":
-                self._symbols.update({int(a, 16): n for a, n in line["symbols"].items()})
+                names = table(line["symbols"], str, type(None))
+                self._symbols.update({int(a, 16): n for a, n in names.items()})
             elif kind == "context":
                 self._learn(line["kind"], line["key"], line["value"])
             elif kind == "records":
-                raw = zlib.decompress(base64.b64decode(line["data"]))
+                raw = zlib.decompress(base64.b64decode(typed(line["data"], str)))
                 size = self.layout.size
+                if len(raw) % size:
+                    raise ValueError(f"{len(raw)} bytes are no whole records of {size}")
                 self.batches.append([raw[i : i + size] for i in range(0, len(raw), size)])
             elif kind == "lost":
-                self.lost += line["count"]
-                self.losses.append((line["since_ns"], line["until_ns"]))
+                count, since, until = (typed(line[k], int) for k in ("count", *LOSS))
+                self.lost += count
+                self.losses.append((since, until))
             elif kind == "end":
                 self.complete = True
         except (KeyError, TypeError, ValueError, zlib.error) as err:
@@ -176,11 +241,12 @@ class Recording:
 
     def _learn(self, kind: str, key: str, value: Any) -> None:
         if kind == "process":
-            self._processes[int(key)] = Process(int(key), *value)
+            texts = (typed(text, str) for text in typed(value, list))
+            self._processes[int(key)] = Process(int(key), *texts)
         elif kind == "owner":
-            self._owners[int(key)] = value
+            self._owners[int(key)] = typed(value, int)
         elif kind == "netns":
-            self._netns[int(key)] = value
+            self._netns[int(key)] = typed(value, str, type(None))
 
     # Names
     def symbol(self, address: int) -> str | None:

@@ -95,7 +95,8 @@ class Sock:
     @property
     def unread(self) -> int:
         """Received bytes the application has not read (a FIN takes one number)."""
-        return max(0, (self.rcv_nxt - self.copied_seq - self.fin_received) & 0xFFFFFFFF)
+        waiting = (self.rcv_nxt - self.copied_seq) & 0xFFFFFFFF
+        return waiting - 1 if waiting and self.fin_received else waiting
 
     @property
     def unacked(self) -> int:

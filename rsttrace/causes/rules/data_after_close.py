@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from rsttrace.causes.case import (
     CERTAIN,
+    LIKELY,
     Case,
     Finding,
     count_of,
@@ -14,6 +15,8 @@ from rsttrace.causes.case import (
 from rsttrace.packet import SYN, Packet
 
 CAUSE = "data-after-close"
+# TLS alerts: one, or a warning and a close_notify
+MAX_ALERT_BYTES = 140
 
 
 def data_met_closed_reader(case: Case) -> Packet | None:
@@ -56,10 +59,13 @@ def rule(case: Case) -> Finding | None:
     if data is None:
         return None
     still_open = bool(case.sock and case.sock.has_socket)
+    # what cannot be read may have been a TLS goodbye, which is harmless
+    unclear = not data.payload and data.length <= MAX_ALERT_BYTES
     did = "shut the socket down for reading" if still_open else "had closed the socket"
     return Finding(
-        CERTAIN,
+        LIKELY if unclear else CERTAIN,
         f"{closer_of(case)} {did}, then {count_of(data.length, 'byte')} came from "
         f"{case.remote}: nobody can read them.",
         (f"{data.flag_text} with {count_of(data.length, 'byte')}", *closed_evidence(case)),
+        missing="the payload (a TLS goodbye would be harmless)" if unclear else "",
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from rsttrace.causes.case import CERTAIN, LIKELY, Case, Finding
 from rsttrace.causes.rules.data_after_close import (
+    MAX_ALERT_BYTES,
     closed_evidence,
     closer_of,
     data_met_closed_reader,
@@ -11,8 +12,6 @@ from rsttrace.causes.rules.data_after_close import (
 from rsttrace.packet import TLS_ALERT, payload_kind
 
 CAUSE = "tls-close-notify"
-# one alert record, or two: close_notify after a warning
-MAX_ALERT_BYTES = 140
 
 
 def rule(case: Case) -> Finding | None:
