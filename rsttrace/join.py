@@ -13,6 +13,7 @@ from collections.abc import Callable
 
 from rsttrace.matching import (
     COPIES,
+    PATIENCE_NS,
     at_lower_device,
     flow_of,
     forget,
@@ -20,8 +21,8 @@ from rsttrace.matching import (
     is_trigger,
     newest,
     oldest,
+    outdate,
     patience,
-    remember,
     reverse,
     same_act,
 )
@@ -66,10 +67,14 @@ class Joiner:
 
     def advance(self, now_ns: int) -> list[Reset]:
         """Resets that are complete at ``now_ns``, in order of time."""
+        for table in (self._not_a_reset, self._early_errors):
+            outdate(table, now_ns - PATIENCE_NS)
         return self._finish(lambda r: now_ns - r.time_ns >= patience(r))
 
     def flush(self) -> list[Reset]:
         """All that are left, complete or not."""
+        self._not_a_reset.clear()
+        self._early_errors.clear()
         return self._finish(lambda r: True)
 
     # -- the hooks
@@ -126,14 +131,14 @@ class Joiner:
 
     def _judged(self, record: Record) -> None:
         if not is_genuine(record):
-            remember(self._not_a_reset, record)
+            self._not_a_reset[record.sk] = record
             return
         flow = flow_of(record)
         reset = oldest(r for r in self._received[flow] if not r.judged)
         if reset is None:
             reset = self._translated(record)
         if reset is None and not record.named:
-            remember(self._not_a_reset, record)  # cannot tell, so no claim
+            self._not_a_reset[record.sk] = record  # cannot tell, so no claim
             return
         if reset is None:
             reset = self._new(RECEIVED, record)
@@ -164,7 +169,7 @@ class Joiner:
                 if not reset.error:  # tcp_disconnect() reports once more
                     reset.error = record
                 return
-        remember(self._early_errors, record)
+        self._early_errors[record.sk] = record
 
     # -- finding the other parts
 

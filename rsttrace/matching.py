@@ -10,7 +10,6 @@ from rsttrace.records import Flow, Record
 
 SETTLE_NS = 5_000_000  # a reset with all its parts waits this long for late details
 PATIENCE_NS = 100_000_000  # one with parts missing, e.g. a judgement out of the backlog
-REMEMBER = 256  # sockets
 SAME_ACT_NS = 1_000_000  # two hooks of one act on one CPU
 
 # packet and raw sockets get copies of packets and drop them when they are full or closed
@@ -111,9 +110,7 @@ def forget(table: dict[object, list[Reset]] | dict, gone: set[int]) -> None:  # 
             del table[key]
 
 
-def remember(table: dict[int, Record], record: Record) -> None:
-    """Keep the last records by socket, for what that socket does next."""
-    table.pop(record.sk, None)
-    table[record.sk] = record
-    if len(table) > REMEMBER:
-        del table[next(iter(table))]
+def outdate(table: dict[int, Record], before_ns: int) -> None:
+    """Forget records of before: socket addresses are used again."""
+    for key in [k for k, record in table.items() if record.time_ns < before_ns]:
+        del table[key]
