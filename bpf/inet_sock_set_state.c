@@ -33,7 +33,8 @@ RAW_TRACEPOINT_PROBE(inet_sock_set_state)
 
 	if (!is_tcp(sk))
 		return 0;
-	if (new == TCP_LISTEN || old == TCP_LISTEN)
+	/* a child is cloned in LISTEN and goes to SYN_RECV: no listener comes or goes then */
+	if (new == TCP_LISTEN || (old == TCP_LISTEN && new == TCP_CLOSE))
 		send_listener(ctx, sk, new);
 	/* socket addresses are reused: these changes begin a new life */
 	h = sockets.lookup(&sk);

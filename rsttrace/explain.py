@@ -9,7 +9,7 @@ from rsttrace.causes import Cause, catalogue
 from rsttrace.causes.case import CLIENT, SERVER, UNKNOWN, Case, Finding, Sender
 from rsttrace.causes.rules import RULES
 from rsttrace.enrich import Facts
-from rsttrace.model import FORWARDED, RECEIVED, REJECTED, SUPPRESSED, Reset
+from rsttrace.model import FORWARDED, RECEIVED, REJECTED, SENT, SUPPRESSED, Reset
 from rsttrace.packet import ACK, SYN
 
 NO_CAUSE = "unknown"
@@ -162,6 +162,12 @@ def _log_term(initiator: str) -> str | None:
     return "not-applicable" if initiator == "local-firewall" else None
 
 
+def _nobody_listens(reset: Reset) -> bool:
+    """The application itself has closed, or never had the socket (rows A1, A2, A4)."""
+    sock = reset.sock
+    return reset.in_stack("__tcp_close", "tcp_close") or bool(sock and not sock.has_socket)
+
+
 # tcp_reset(): sk_err by the state the RST was accepted in
 _RECEIVED_ERRNO = {"SYN_SENT": "ECONNREFUSED", "CLOSE_WAIT": "EPIPE"}
 
@@ -171,11 +177,13 @@ def errno_of(reset: Reset) -> str | None:
     sock = reset.sock
     if sock and sock.dead:
         return None
+    if reset.direction in (SENT, SUPPRESSED) and _nobody_listens(reset):
+        return None
     if reset.error and reset.error.errno:
         number = reset.error.errno
         return errno.errorcode.get(number, str(number))
     if reset.direction == RECEIVED and reset.judged:
         return _RECEIVED_ERRNO.get(reset.judged.state or "", "ECONNRESET")
-    if reset.direction in ("sent", SUPPRESSED) and reset.in_stack("tcp_abort"):
+    if reset.direction in (SENT, SUPPRESSED) and reset.in_stack("tcp_abort"):
         return "ECONNABORTED"
     return None

@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 
 from rsttrace.records import Record
 
-ANY = ("0.0.0.0", "::")
+ANY_OF = {4: "0.0.0.0", 6: "::"}
+ANY = tuple(ANY_OF.values())
 REMEMBER_NS = 60_000_000_000
 
 
@@ -62,6 +63,8 @@ class Listeners:
                     record.sk,
                 )
             )
+            return
+        if record.state != "CLOSE":
             return
         for listener in self._open:
             same = (listener.netns, listener.address, listener.port) == (

@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from typing import IO
 
 
-def printable(raw: bytes) -> str:
+def printable(raw: bytes | str) -> str:
     """Text that cannot command a terminal: a process may call itself ``\\x1b[31m``."""
-    text = raw.decode(errors="backslashreplace")
+    text = raw if isinstance(raw, str) else raw.decode(errors="backslashreplace")
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)

@@ -27,7 +27,8 @@ def user_to_become(environ: Mapping[str, str]) -> tuple[int, int]:
         uid, gid = int(environ["SUDO_UID"]), int(environ["SUDO_GID"])
     except (KeyError, ValueError):
         return NOBODY, NOBODY
-    return (uid, gid) if uid else (NOBODY, NOBODY)
+    valid = range(1, 2**32 - 1)
+    return (uid, gid) if uid in valid and gid in valid else (NOBODY, NOBODY)
 
 
 def drop_privileges(environ: Mapping[str, str] = os.environ) -> bool:

@@ -23,6 +23,7 @@ from rsttrace.errors import RsttraceError
 from rsttrace.kernel.loader import bpf_dir
 from rsttrace.layout import Layout
 from rsttrace.listeners import Listener
+from rsttrace.output import printable
 
 FORMAT = 1
 LOSS = ("since_ns", "until_ns")
@@ -108,6 +109,15 @@ def typed(value: Any, *kinds: type) -> Any:
     if not isinstance(value, kinds) or isinstance(value, bool):
         raise ValueError(f"{value!r:.40} in place of {' or '.join(k.__name__ for k in kinds)}")
     return value
+
+
+def clean(value: Any) -> Any:
+    """A JSON value whose texts cannot command a terminal, whoever made the file."""
+    if isinstance(value, str):
+        return printable(value)
+    if isinstance(value, dict):
+        return {printable(key): clean(one) for key, one in value.items()}
+    return [clean(one) for one in value] if isinstance(value, list) else value
 
 
 def table(value: Any, *kinds: type) -> dict[str, Any]:
@@ -197,7 +207,7 @@ class Recording:
                         return  # cut off in the middle of a line, or no JSON at all
                     if not isinstance(line, dict):
                         return
-                    yield line
+                    yield clean(line)
         except OSError as err:
             raise RsttraceError(f"cannot read {self.path}: {err.strerror}.") from err
 

@@ -73,8 +73,10 @@ def run(args: list[str]) -> int:
         complain(RsttraceError("standard output is closed.", "Send it to a file or /dev/null."))
         return EXIT_FAILURE
     try:
-        result = cli.main(args=args, prog_name="rsttrace", standalone_mode=False)
+        result = _invoke(args)
         sys.stdout.flush()
+    except click.exceptions.Exit as err:
+        return err.exit_code
     except click.ClickException as err:
         err.show()
         return err.exit_code
@@ -103,6 +105,14 @@ def run(args: list[str]) -> int:
         )
         return EXIT_FAILURE
     return result if isinstance(result, int) else EXIT_OK
+
+
+def _invoke(args: list[str]) -> object:
+    """What click's main() does, but for a closed pipe, which is no failure here."""
+    if "_RSTTRACE_COMPLETE" in os.environ:  # a shell asks for completions
+        return cli.main(args=args, prog_name="rsttrace", standalone_mode=False)
+    with cli.make_context("rsttrace", list(args)) as context:
+        return cli.invoke(context)
 
 
 def complain(err: RsttraceError) -> None:

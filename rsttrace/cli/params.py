@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import ipaddress
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+
+_NUMBER = re.compile(r"[0-9]{1,10}")
+_RANGE = re.compile(r"([0-9]{1,5})(?:-([0-9]{1,5}))?")
+NS_GET_NSTYPE, CLONE_NEWNET = 0xB703, 0x40000000
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -26,11 +33,10 @@ class Ports(click.ParamType):  # type: ignore[type-arg,unused-ignore]
             return value
         found = []
         for part in value.split(","):
-            first, _, last = part.partition("-")
-            try:
-                low, high = int(first), int(last or first)
-            except ValueError:
+            match = _RANGE.fullmatch(part.strip())
+            if not match:
                 self.fail(f"{part!r} is no port or range of ports", param, ctx)
+            low, high = int(match[1]), int(match[2] or match[1])
             if not 1 <= low <= high <= 65535:
                 self.fail(f"{part!r} is not within 1-65535", param, ctx)
             found.append((low, high))
@@ -57,7 +63,7 @@ class Netns(click.ParamType):  # type: ignore[type-arg,unused-ignore]
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
         """Find the namespace."""
-        if isinstance(value, int) or value.isdigit():
+        if isinstance(value, int) or _NUMBER.fullmatch(value):
             return int(value)
         if value.startswith("pid:"):
             path = Path("/proc") / value[4:] / "ns" / "net"
@@ -66,9 +72,18 @@ class Netns(click.ParamType):  # type: ignore[type-arg,unused-ignore]
         else:
             path = Path("/run/netns") / value
         try:
-            return os.stat(path).st_ino
+            return _netns_inode(path)
         except OSError as err:
-            self.fail(f"no network namespace {value!r}: {path}: {err.strerror}", param, ctx)
+            why = err.strerror if err.errno != errno.ENOTTY else "is something else"
+            self.fail(f"no network namespace {value!r}: {path}: {why}", param, ctx)
+
+
+def _netns_inode(path: Path) -> int:
+    """Inode number of a network namespace; OSError if it is none (ioctl_ns(2))."""
+    with path.open("rb") as file:
+        if fcntl.ioctl(file, NS_GET_NSTYPE) != CLONE_NEWNET:
+            raise OSError(errno.ENOTTY, "not a network namespace")
+        return os.fstat(file.fileno()).st_ino
 
 
 def output_options(function: F) -> F:

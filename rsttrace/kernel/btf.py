@@ -23,6 +23,7 @@ TRANSPARENT = {8, 9, 10, 11, 18}
 FIXED = (0, 4, 0, 12, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 4, 0, 0, 4, 0, 0)
 PER_MEMBER = (0, 0, 0, 0, 12, 12, 8, 0, 0, 0, 0, 0, 0, 8, 0, 12, 0, 0, 0, 12)
 
+_HEADER = struct.Struct("<HBBIIIII")
 _TYPE = struct.Struct("<III")
 
 
@@ -30,9 +31,9 @@ class Btf:
     """Types of one BTF blob. ``names`` are the type names that will be asked for."""
 
     def __init__(self, raw: bytes, names: Iterable[str]) -> None:
-        magic, _, _, header, type_off, type_len, str_off, str_len = struct.unpack_from(
-            "<HBBIIIII", raw
-        )
+        magic, header, type_off, type_len, str_off, str_len = 0, 0, 0, 0, 0, 0
+        if len(raw) >= _HEADER.size:
+            magic, _, _, header, type_off, type_len, str_off, str_len = _HEADER.unpack_from(raw)
         if magic != MAGIC:
             raise CannotTrace("the kernel's BTF is not in a form this program can read")
         self._raw = raw

@@ -67,6 +67,10 @@ class BlockSink:
         right = f"{self._paint(tone, verdict.cause)}  ({verdict.confidence})"
         if len(left) + 4 + len(verdict.cause) + len(verdict.confidence) + 2 <= self._width:
             return [f"{left}  {right}"]
+        if len(left) > self._width and " " in left:
+            local, sign, remote = words.arrow(explained).split(" ")
+            start = left.removesuffix(words.arrow(explained))
+            return [start.rstrip(), f"  {local}", f"  {sign} {remote}", f"  {right}"]
         return [left, f"  {right}"]
 
     def _details(self, explained: Explained) -> list[str]:

@@ -94,7 +94,6 @@ def reset_object(explained: Explained, wall_offset_ns: int) -> dict[str, Any]:
     """The ``reset`` object of the schema."""
     reset, verdict, flow = explained.reset, explained.verdict, explained.reset.flow
     decided, dropped = reset.decided, reset.trigger_drop or reset.judged
-    is_drop = bool(dropped and dropped.kind == "kfree_skb")
     wire = reset.wire
     return {
         "schema": SCHEMA,
@@ -123,7 +122,7 @@ def reset_object(explained: Explained, wall_offset_ns: int) -> dict[str, Any]:
         "reset_reason": reset.reason,
         "reset_reason_raw": decided.reason_raw if decided and decided.reason else None,
         "drop_reason": reset.drop_reason,
-        "drop_reason_raw": dropped.drop_reason_raw if dropped and is_drop else None,
+        "drop_reason_raw": dropped.drop_reason_raw if dropped and dropped.drop_reason else None,
         "process": process_object(explained),
         "netns": {"inode": flow.netns or None, "name": explained.facts.netns_name},
         "cgroup": _cgroup(explained),

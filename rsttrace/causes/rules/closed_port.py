@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from rsttrace.causes.case import CERTAIN, Case, Finding, duration
-from rsttrace.listeners import ANY, Listener
+from rsttrace.listeners import ANY, ANY_OF, Listener
 from rsttrace.packet import ACK, FIN, RST, SYN
 
 CAUSE = "closed-port"
@@ -40,11 +40,9 @@ def _hint(case: Case) -> tuple[str, str]:
     here = [x for x in case.listeners() if x.netns == flow.netns]
     other = [x for x in here if x.address not in ANY and x.address != flow.local]
     wildcard = [x for x in here if x.address in ANY]
-    if flow.family == 4 and any(x.address == "::" for x in wildcard):
-        return _v6_only(next(x for x in wildcard if x.address == "::"))
-    if flow.family == 6 and wildcard:
-        name = wildcard[0].name
-        return f": {name} listens on IPv4 only", f"let {name} listen on :: as well"
+    fitting = [x for x in wildcard if x.address == ANY_OF[flow.family]]
+    if wildcard and not fitting:
+        return _other_family(flow.family, wildcard[0])
     if other:
         name = other[0].name
         return (
@@ -65,7 +63,10 @@ def _hint(case: Case) -> tuple[str, str]:
     return "", ""
 
 
-def _v6_only(listener: Listener) -> tuple[str, str]:
+def _other_family(family: int, listener: Listener) -> tuple[str, str]:
+    if family == 6:
+        name = listener.name
+        return f": {name} listens on IPv4 only", f"let {name} listen on :: as well"
     return (
         f" for IPv4: {listener.name} is IPv6 only (IPV6_V6ONLY)",
         "switch IPV6_V6ONLY off for that socket, or listen on 0.0.0.0 as well",
