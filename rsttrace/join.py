@@ -178,7 +178,7 @@ class Joiner:
 
         def fits(reset: Reset) -> bool:
             # on its way out it was seen at the device, or dropped by a firewall before
-            seen = reset.wire or (reset.judged if reset.direction == SUPPRESSED else None)
+            seen = {SENT: reset.wire, SUPPRESSED: reset.judged}.get(reset.direction)
             by_tcp = seen and maker_of(seen.frames) in ("tcp-active", None)
             return bool(by_tcp and not reset.decided)
 
@@ -189,7 +189,8 @@ class Joiner:
         """The decision that a passive RST on the wire belongs to (NAT may have changed it)."""
 
         def fits(reset: Reset) -> bool:
-            return bool(reset.decided and reset.decided.skb and not reset.wire)
+            waiting = reset.direction == SENT and not reset.wire
+            return bool(waiting and reset.decided and reset.decided.skb)
 
         same = oldest(r for r in self._sent[flow_of(record)] if fits(r))
         return same or newest(

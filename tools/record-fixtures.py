@@ -41,7 +41,7 @@ from rsttrace.replay import replay  # noqa: E402
 from rsttrace.session import Session  # noqa: E402
 
 DATA = ROOT / "tests" / "data"
-FAMILIES = {socket.AF_INET: 4, socket.AF_INET6: 6}
+FAMILIES: dict[int, int] = {socket.AF_INET: 4, socket.AF_INET6: 6}
 HOSTNAME = "lab-host"
 # facts of the host that a replay, or a reader of the file, has a use for; without started_ns
 # the trace counts as older than the lab, as it does in ``rsttrace lab run``

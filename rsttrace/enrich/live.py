@@ -35,7 +35,9 @@ class LiveContext:
         self._owners: dict[int, int] = {}
         self._credit = SCAN_BURST
         self._credited = time.monotonic()
-        self._netns: dict[int, str | None] = {}
+        self._netns: dict[int, str] = {}
+        self._named = -CACHE_SECONDS
+        self._told: dict[int, str | None] = {}
 
     def process(self, pid: int) -> Process | None:
         """From /proc/PID; remembered, so that a process that just died keeps its name."""
@@ -82,11 +84,14 @@ class LiveContext:
 
     def netns_name(self, inode: int) -> str | None:
         """``host`` for process 1's, else the name under /run/netns, else None."""
-        if inode not in self._netns:
-            self._netns = {**dict.fromkeys(self._netns), **_netns_names()}
-            name = self._netns.setdefault(inode, None)
+        now = time.monotonic()
+        if now - self._named > CACHE_SECONDS:
+            self._netns, self._named = _netns_names(), now
+        name = self._netns.get(inode)
+        if self._told.get(inode, "") != name:
+            self._told[inode] = name
             self._noted("netns", str(inode), name)
-        return self._netns[inode]
+        return name
 
 
 def pids() -> Iterator[int]:
@@ -143,8 +148,8 @@ def _cgroup(base: Path) -> str:
     return ""
 
 
-def _netns_names() -> dict[int, str | None]:
-    names: dict[int, str | None] = {}
+def _netns_names() -> dict[int, str]:
+    names: dict[int, str] = {}
     try:
         entries = list(RUN_NETNS.iterdir())
     except OSError:

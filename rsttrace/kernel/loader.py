@@ -54,6 +54,11 @@ def import_bcc() -> Any:
             "Install it with: apt install python3-bpfcc (Fedora: dnf install python3-bcc), "
             "and run rsttrace with /usr/bin/python3.",
         ) from err
+    except Exception as err:  # built for another Python, or a library of it is missing
+        raise CannotTrace(
+            f"the Python module bcc does not work: {err}.",
+            "Install it again with: apt install --reinstall python3-bpfcc libbpfcc",
+        ) from err
     if not hasattr(bcc, "BPF"):
         raise CannotTrace(
             f"the module bcc at {bcc.__file__} is not BCC, the BPF compiler: "

@@ -55,7 +55,7 @@ class BlockSink:
 
     def summary(self, totals: Totals) -> str:
         """The counts by cause."""
-        return summary_text(totals)
+        return summary_text(totals, self._width)
 
     def _head(self, explained: Explained) -> list[str]:
         verdict = explained.verdict

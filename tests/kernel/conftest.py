@@ -6,6 +6,7 @@ beyond what a busy machine needs. Every process and namespace is one the test ma
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
@@ -24,12 +25,12 @@ import pytest
 
 from rsttrace.lab import tcp
 from rsttrace.lab.net import Lab
+from rsttrace.session import Session
 
 ROOT = Path(__file__).resolve().parents[2]
 NOBODY = 65534
 PATIENCE = 60.0  # seconds; reached only when something is broken
 AS_NOBODY = ("setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups")
-SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
@@ -88,18 +89,21 @@ def command(*argv: str, prefix: tuple[str, ...] = ()) -> list[str]:
     return [*prefix, sys.executable, "-m", "rsttrace", *argv]
 
 
-def rsttrace(*argv: str, prefix: tuple[str, ...] = (), env: dict[str, str] | None = None) -> Done:
-    """Run to the end."""
-    done = subprocess.run(
-        command(*argv, prefix=prefix),
-        env=env or environment(),
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE,
-        check=False,
-    )
-    return Done(done.returncode, done.stdout, done.stderr)
+def run(argv: list[str], **options: Any) -> Done:
+    """Run any command to its end. Options go to subprocess.run()."""
+    options = {"env": environment(), "cwd": ROOT, "capture_output": True, **options}
+    done = subprocess.run(argv, text=True, timeout=PATIENCE, check=False, **options)
+    return Done(done.returncode, done.stdout or "", done.stderr or "")
+
+
+def rsttrace(*argv: str, prefix: tuple[str, ...] = (), **options: Any) -> Done:
+    """Run this checkout's rsttrace to its end."""
+    return run(command(*argv, prefix=prefix), **options)
+
+
+def python(script: str, *argv: str, prefix: tuple[str, ...] = (), **options: Any) -> Done:
+    """Run a script that has this checkout's package."""
+    return run([*prefix, sys.executable, "-c", script, *argv], **options)
 
 
 def wait_for(condition: Callable[[], bool], what: str) -> None:
@@ -129,8 +133,19 @@ class Running:
 
     def wait_for(self, condition: Callable[[], bool], what: str) -> None:
         """Poll until the condition holds; fail at once if the process ended before."""
-        wait_for(lambda: condition() or self.process.poll() is not None, what)
-        assert condition(), f"{what}: ended with {self.process.poll()}: {self.text('err')}"
+        held = False
+
+        def held_or_ended() -> bool:
+            nonlocal held
+            held = condition()  # asked once: it may hold for a moment only
+            return held or self.process.poll() is not None
+
+        wait_for(held_or_ended, what)
+        assert held, f"{what}: ended with {self.process.poll()}: {self.text('err')}"
+
+    def wait_ready(self) -> None:
+        """Wait until it traces."""
+        self.wait_for((self.directory / "ready").exists, "the ready file")
 
     def wait_resets(self, count: int) -> None:
         """Wait for so many resets in the output of ``-j``."""
@@ -165,11 +180,15 @@ class Starter:
         self.started.append(Running(process, directory))
         return self.started[-1]
 
+    def soon(self, *argv: str, prefix: tuple[str, ...] = (), **options: Any) -> Running:
+        """A live trace that may not trace yet: see ``Running.wait_ready``."""
+        ready = str(self.directory / f"run{len(self.started)}" / "ready")
+        return self(command(*argv, "--ready-file", ready, prefix=prefix), **options)
+
     def trace(self, *argv: str, prefix: tuple[str, ...] = (), **options: Any) -> Running:
         """A live trace; returns once it traces."""
-        ready = self.directory / f"ready{len(self.started)}"
-        running = self(command(*argv, "--ready-file", str(ready), prefix=prefix), **options)
-        running.wait_for(ready.exists, "the ready file")
+        running = self.soon(*argv, prefix=prefix, **options)
+        running.wait_ready()
         return running
 
     def kill_all(self) -> None:
@@ -210,19 +229,23 @@ def as_nobody(public_copy: Path) -> Callable[..., Done]:
     """Run rsttrace as user nobody, with the interpreter this one was made from."""
     python = os.path.realpath(sys.executable)
 
-    def run(*argv: str) -> Done:
-        done = subprocess.run(
-            [*AS_NOBODY, python, "-m", "rsttrace", *argv],
-            env=environment(PYTHONPATH=str(public_copy)),
-            cwd="/",
-            capture_output=True,
-            text=True,
-            timeout=PATIENCE,
-            check=False,
-        )
-        return Done(done.returncode, done.stdout, done.stderr)
+    def start(*argv: str) -> Done:
+        env = environment(PYTHONPATH=str(public_copy))
+        return run([*AS_NOBODY, python, "-m", "rsttrace", *argv], env=env, cwd="/")
 
-    return run
+    return start
+
+
+@contextlib.contextmanager
+def live_session(**options: Any) -> Iterator[Session]:
+    """A trace inside this process."""
+    with Session(**options) as session:
+        session.learn_host()
+        yield session
+    # Session.close() leaves this file to the garbage collector, which is a warning here
+    kallsyms = session.names._symbols._file
+    if kallsyms:
+        kallsyms.close()
 
 
 # -- acts that reset ---------------------------------------------------------------------------

@@ -1,0 +1,20 @@
+"""What every test of this ring may rely on."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+from hypothesis import settings
+
+# the same examples in every run; HYPOTHESIS_PROFILE=explore looks for new ones
+settings.register_profile("fixed", derandomize=True, database=None, deadline=None)
+settings.register_profile("explore", database=None, deadline=None, max_examples=2000)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fixed"))
+
+
+@pytest.fixture(autouse=True)
+def plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tester's own colours, width and debugging must not matter."""
+    for name in ("NO_COLOR", "COLUMNS", "LINES", "RSTTRACE_DEBUG"):
+        monkeypatch.delenv(name, raising=False)

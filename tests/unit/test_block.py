@@ -1,0 +1,168 @@
+"""The block of a reset, for a person at a terminal."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from rsttrace.enrich import Facts, Process
+from rsttrace.explain import Explained
+from rsttrace.sinks.block import BlockSink
+from rsttrace.sinks.totals import Totals
+from rsttrace.sinks.words import relative_clock
+
+from .build import (
+    A1,
+    A2,
+    NGINX,
+    T,
+    decided,
+    explained,
+    judged,
+    received_reset,
+    sent_reset,
+    sock,
+)
+from .labfiles import LabFile, lab_files
+
+ESCAPE = re.compile(r"\x1b\[[0-9;]*m")
+UNREAD = sock(rcv_nxt=1312, copied_seq=1000)
+BY_NGINX = Facts(owner=NGINX, actor=NGINX)
+
+
+def sink(width: int = 80, verbose: bool = False, colour: bool = False) -> BlockSink:
+    return BlockSink(relative_clock(T), width, verbose, colour)
+
+
+def unread() -> Explained:
+    return explained(sent_reset(decided(A1, sock=UNREAD, reason="TCP_ABORT_ON_CLOSE")), BY_NGINX)
+
+
+def block(one: Explained, **options: Any) -> list[str]:
+    text = sink(**options).reset(one)
+    assert text.endswith("\n")
+    assert not text.endswith("\n\n")
+    return text.splitlines()
+
+
+def fits(lines: list[str], width: int) -> None:
+    """No line is longer than the width, unless a single word is."""
+    for line in lines:
+        assert len(line) <= width or max(map(len, line.split())) > width - 10, line
+        assert line == line.rstrip(), repr(line)
+
+
+def test_example_of_the_design() -> None:
+    head, *rest = block(unread(), width=100)
+    assert head == (
+        "    0.000000  SENT 10.0.0.5:8080 > 10.0.0.9:51234  unread-data-on-close  (certain)"
+    )
+    assert rest[0].startswith("  nginx[1432] closed the socket while 312 received bytes were still")
+    labels = [line[2:10].strip() for line in rest if line[2:10].strip() and line[10:11] != " "]
+    assert [x for x in labels if x in ("kernel", "peer", "fix")] == ["kernel", "peer", "fix"]
+    text = "\n".join(rest)
+    assert "TCP_ABORT_ON_CLOSE, was ESTABLISHED: close > tcp_close > __tcp_close" in text
+
+
+@pytest.mark.parametrize("verbose", [False, True])
+@pytest.mark.parametrize("width", [60, 80, 120])
+@pytest.mark.parametrize("file", lab_files(), ids=lambda file: file.name)
+def test_width(file: LabFile, width: int, verbose: bool) -> None:
+    for one in file.explained:
+        lines = block(one, width=width, verbose=verbose)
+        fits(lines, width)
+        assert verbose or width < 80 or len(lines) <= 10, lines
+
+
+@pytest.mark.parametrize("file", lab_files(), ids=lambda file: file.name)
+def test_at_most_five_lines_where_there_is_room(file: LabFile) -> None:
+    for one in file.explained:
+        lines = block(one, width=300)
+        assert 4 <= len(lines) <= 5, lines
+
+
+@pytest.mark.parametrize("width", [60, 80])
+def test_width_with_long_addresses(width: int) -> None:
+    """A full IPv6 address has 39 characters; two do not fit on one line."""
+    flow = replace(
+        sent_reset(decided(A1)).flow,
+        local="2001:db8:1111:2222:3333:4444:5555:6666",
+        remote="2001:db8:aaaa:bbbb:cccc:dddd:eeee:ffff",
+    )
+    fits(
+        block(explained(sent_reset(decided(A1, sock=UNREAD), flow=flow), BY_NGINX), width=width),
+        width,
+    )
+
+
+@pytest.mark.parametrize("width", [1, 10, 39])
+def test_very_narrow_terminal(width: int) -> None:
+    assert block(unread(), width=width)
+
+
+@pytest.mark.parametrize("file", lab_files()[:12], ids=lambda file: file.name)
+@pytest.mark.parametrize("verbose", [False, True])
+def test_colours_change_nothing_but_colours(file: LabFile, verbose: bool) -> None:
+    for one in file.explained:
+        plain, painted = (
+            sink(verbose=verbose, colour=colour).reset(one) for colour in (False, True)
+        )
+        assert "\x1b" not in plain
+        assert "\x1b[" in painted
+        assert ESCAPE.sub("", painted) == plain
+        assert painted.count("\x1b[0m") * 2 == painted.count("\x1b[")
+
+
+def test_tone() -> None:
+    harm = sink(colour=True).reset(unread())
+    assert "\x1b[31;1munread-data-on-close\x1b[0m" in harm
+    harmless = explained(received_reset(judged("FIN_WAIT2", sock=sock(has_socket=False))))
+    assert "\x1b[32mreset-after-fin\x1b[0m" in sink(colour=True).reset(harmless)
+    unknown = explained(sent_reset(decided(("tcp_send_active_reset", "some_new_function"))))
+    assert "\x1b[33munknown\x1b[0m" in sink(colour=True).reset(unknown)
+
+
+def test_what_to_change() -> None:
+    fix = [line for line in block(unread()) if line.startswith("  fix")]
+    assert len(fix) == 1
+    harmless = explained(received_reset(judged("FIN_WAIT2", sock=sock(has_socket=False))))
+    assert "  fix     nothing: this is harmless" in block(harmless)
+
+
+def test_label_of_the_other_end() -> None:
+    assert any(line.startswith("  peer    ") for line in block(unread()))
+    got = explained(received_reset(judged("ESTABLISHED")))
+    assert any(line.startswith("  here    ") for line in block(got))
+    assert not any(line.startswith("  peer    ") for line in block(got))
+
+
+def test_verbose_adds_evidence() -> None:
+    one = unread()
+    text = "\n".join(block(one, verbose=True, width=200))
+    for evidence in one.verdict.evidence:
+        assert f"because {evidence}" in text
+    assert "stack   tcp_send_active_reset < __tcp_close < tcp_close" in text
+    assert "socket  unread 312 B" in text
+    short = "\n".join(block(one))
+    assert "because" not in short
+    assert "stack " not in short
+
+
+def test_one_reset_is_separate_from_the_next() -> None:
+    """Output.write() adds a line end only if there is none: blocks follow each other."""
+    assert sink().reset(unread()).count("\n\n") == 0
+
+
+def test_name_of_a_process_is_not_taken_apart() -> None:
+    odd = Process(7, "a b  c")
+    one = explained(sent_reset(decided(A2, sock=sock(flags=16))), Facts(owner=odd, actor=odd))
+    assert "7]" in " ".join(block(one))
+
+
+def test_lost_and_start_and_summary() -> None:
+    assert "3 records lost" in sink().lost(3)
+    assert sink().start({"hostname": "x"}) == ""
+    assert sink().summary(Totals()).startswith("0 resets")

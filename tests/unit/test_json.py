@@ -1,0 +1,321 @@
+"""JSON Lines: schema 1 is a promise (design.md, chapter 7)."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from typing import Any
+
+import pytest
+
+from rsttrace.enrich import Facts, Process
+from rsttrace.explain import Explained
+from rsttrace.packet import ACK, PSH, RST
+from rsttrace.records import Flow
+from rsttrace.sinks.jsonl import JsonSink, reset_object, rfc3339
+from rsttrace.sinks.totals import Totals
+
+from .build import (
+    A1,
+    NETNS,
+    NGINX,
+    P2,
+    SK,
+    T,
+    answered,
+    arrived,
+    decided,
+    dropped,
+    earlier,
+    explained,
+    judged,
+    left,
+    received_reset,
+    reset,
+    rst,
+    segment,
+    sent_reset,
+    sock,
+    task,
+)
+from .labfiles import LabFile, lab_files
+
+Shape = Any
+TEXT, NUMBER, FLAG, REAL, LIST = (str,), (int,), (bool,), (int, float), (list,)
+NULL = type(None)
+
+SEGMENT = {
+    "flags": TEXT,
+    "seq": NUMBER,
+    "ack": NUMBER,
+    "window": NUMBER,
+    "ttl": NUMBER,
+    "ip_id": (int, NULL),
+    "length": NUMBER,
+    "payload_kind": (str, NULL),
+}
+# every field of a reset object with its types; a dict for an object, in a list if it may be null
+RESET: dict[str, Shape] = {
+    "schema": NUMBER,
+    "type": TEXT,
+    "id": NUMBER,
+    "time": TEXT,
+    "monotonic_ns": NUMBER,
+    "count": NUMBER,
+    "direction": TEXT,
+    "cause": TEXT,
+    "confidence": TEXT,
+    "summary": TEXT,
+    "evidence": LIST,
+    "remedies": LIST,
+    "benign": FLAG,
+    "phase": (str, NULL),
+    "initiator": TEXT,
+    "log_term": (str, NULL),
+    "missing": (str, NULL),
+    "family": NUMBER,
+    "local": {"address": TEXT, "port": NUMBER},
+    "remote": {"address": TEXT, "port": NUMBER},
+    "state": (str, NULL),
+    "state_before": (str, NULL),
+    "errno": (str, NULL),
+    "reset_reason": (str, NULL),
+    "reset_reason_raw": (int, NULL),
+    "drop_reason": (str, NULL),
+    "drop_reason_raw": (int, NULL),
+    "process": [
+        {
+            "pid": NUMBER,
+            "tid": (int, NULL),
+            "comm": TEXT,
+            "exe": (str, NULL),
+            "cmdline": (str, NULL),
+            "role": TEXT,
+        }
+    ],
+    "netns": {"inode": (int, NULL), "name": (str, NULL)},
+    "cgroup": (str, NULL),
+    "container": [{"id": TEXT, "runtime": TEXT}],
+    "interface": (str, NULL),
+    "packet": [SEGMENT],
+    "trigger": [SEGMENT],
+    "socket": [
+        {
+            "unread_bytes": (int, NULL),
+            "unacked_bytes": (int, NULL),
+            "age_s": (int, float, NULL),
+            "idle_s": (int, float, NULL),
+            "retransmits": NUMBER,
+            "keepalive_probes": NUMBER,
+            "linger": (int, float, NULL),
+            "accept_queue": [{"used": NUMBER, "max": NUMBER}],
+            "uid": NUMBER,
+            "cookie": (int, NULL),
+        }
+    ],
+    "kernel_stack": LIST,
+    "user_stack": LIST,
+    "peer_id": (int, NULL),
+}
+CHOICES: dict[str, set[Any]] = {
+    "direction": {"sent", "received", "forwarded", "suppressed", "rejected", "none"},
+    "confidence": {"certain", "likely", "possible", "unknown"},
+    "phase": {"establishment", "transfer", "disconnection", "no-connection", None},
+    "initiator": {"client", "server", "local-firewall", "middlebox", "unknown"},
+    "log_term": {"tcp-rst-from-client", "tcp-rst-from-server", "not-applicable", None},
+    "family": {4, 6},
+    "type": {"reset"},
+    "schema": {1},
+}
+
+
+def check(value: Any, shape: Shape, path: str = "") -> None:
+    """Every field is there, none is unknown, all types hold."""
+    if isinstance(shape, list):
+        if value is None:
+            return
+        (shape,) = shape
+    if isinstance(shape, dict):
+        assert isinstance(value, dict), path
+        assert set(shape) <= set(value), f"{path}: missing {set(shape) - set(value)}"
+        assert set(value) <= set(shape), f"{path}: not in the schema {set(value) - set(shape)}"
+        for key, inner in shape.items():
+            check(value[key], inner, f"{path}.{key}")
+        return
+    assert isinstance(value, shape), f"{path} is {value!r}"
+    assert not isinstance(value, bool) or bool in shape, f"{path} is {value!r}"
+
+
+def as_read(one: Explained) -> dict[str, Any]:
+    """What a program on the other side of the pipe gets."""
+    line = JsonSink(0).reset(one)
+    assert "\n" not in line
+    read: dict[str, Any] = json.loads(line)
+    check(read, RESET)
+    for key, choices in CHOICES.items():
+        assert read[key] in choices, key
+    for key in ("evidence", "remedies", "kernel_stack", "user_stack"):
+        assert all(isinstance(x, str) for x in read[key])
+    return read
+
+
+@pytest.mark.parametrize("file", lab_files(), ids=lambda file: file.name)
+def test_schema_of_real_resets(file: LabFile) -> None:
+    objects = [as_read(one) for one in file.explained]
+    ids = [o["id"] for o in objects]
+    assert ids == sorted(set(ids))
+    for one in objects:
+        assert one["family"] == file.about["family"]
+        assert one["netns"]["inode"] in file.about["netns"].values()
+        if one["peer_id"] is not None:
+            (peer,) = (o for o in objects if o["id"] == one["peer_id"])
+            assert peer["peer_id"] == one["id"]
+            assert (peer["local"], peer["remote"]) == (one["remote"], one["local"])
+
+
+NOWHERE = Flow("::", 0, "::", 0, 0)
+MINISOCKET: dict[str, Any] = {"state": "TIME_WAIT", "tw_substate": "FIN_WAIT2"}
+ODD = {
+    "nothing known": reset(direction="sent", wire=left(rst(), frames=())),
+    "no namespace": reset(direction="received", wire=arrived(), flow=NOWHERE),
+    "forwarded": reset(direction="forwarded", wire=arrived()),
+    "rejected": received_reset(dropped(segment(RST), None), arrived(), direction="rejected"),
+    "listener": sent_reset(answered(segment(ACK), P2, sk=SK, state="LISTEN", sock=sock())),
+    "earlier": sent_reset(answered(segment(ACK), history=earlier())),
+    "judged only": received_reset(judged("ESTABLISHED")),
+    "timewait": sent_reset(answered(segment(ACK, b"x"), **MINISOCKET)),
+}
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_schema_of_odd_resets(name: str) -> None:
+    as_read(explained(ODD[name]))
+
+
+def test_values() -> None:
+    data = segment(PSH | ACK, b"\x15\x03\x03\x00\x02\x01\x00")
+    one = sent_reset(
+        answered(
+            data,
+            P2,
+            sk=SK,
+            state="CLOSE",
+            sock=sock(cookie=5),
+            reason="TCP_ABORT_ON_DATA",
+            reason_raw=8,
+            ustack=(255,),
+        ),
+        left(rst(ttl=61)),
+        trigger_drop=dropped(data, "TCP_ABORT_ON_DATA", drop_reason_raw=61),
+    )
+    facts = Facts(owner=NGINX, netns_name="blue")
+    o = as_read(explained(one, facts))
+    assert (o["direction"], o["cause"], o["confidence"]) == ("sent", "tls-close-notify", "certain")
+    assert o["local"] == {"address": "10.0.0.5", "port": 8080}
+    assert o["remote"] == {"address": "10.0.0.9", "port": 51234}
+    assert (o["reset_reason"], o["reset_reason_raw"]) == ("TCP_ABORT_ON_DATA", 8)
+    assert (o["drop_reason"], o["drop_reason_raw"]) == ("TCP_ABORT_ON_DATA", 61)
+    assert o["process"] == {
+        "pid": 1432,
+        "tid": None,
+        "comm": "nginx",
+        "exe": "/usr/sbin/nginx",
+        "cmdline": "nginx: worker process",
+        "role": "owner",
+    }
+    assert o["cgroup"] == "/system.slice/nginx"
+    assert o["netns"] == {"inode": NETNS, "name": "blue"}
+    assert o["interface"] == "eth0"
+    assert o["packet"]["flags"] == "RST"
+    assert o["packet"]["ttl"] == 61
+    assert o["trigger"]["payload_kind"] == "tls-alert"
+    assert o["socket"]["cookie"] == 5
+    assert o["kernel_stack"][0] == "tcp_v4_send_reset"
+    assert o["user_stack"] == ["0xff"]
+    assert o["monotonic_ns"] == T
+
+
+def test_facts_of_a_listener() -> None:
+    full = sock(ack_backlog=3, max_ack_backlog=2)
+    o = as_read(explained(sent_reset(answered(segment(ACK), P2, state="LISTEN", sock=full))))
+    assert o["socket"]["accept_queue"] == {"used": 3, "max": 2}
+    assert o["socket"]["unread_bytes"] is None
+
+
+def test_facts_of_a_connection() -> None:
+    o = as_read(explained(sent_reset(decided(A1, sock=sock(flags=16, rcv_nxt=1312)))))
+    assert o["socket"]["unread_bytes"] == 312
+    assert o["socket"]["linger"] == 0
+    assert o["socket"]["age_s"] == 2.0
+    assert o["socket"]["accept_queue"] is None
+    assert o["socket"]["cookie"] is None
+
+
+def test_roles() -> None:
+    owner = Facts(owner=NGINX, actor=NGINX)
+    assert as_read(explained(sent_reset(decided(A1)), owner))["process"]["tid"] == 1432
+    closer = Facts(closer=Process(5, "java"))
+    assert as_read(explained(sent_reset(decided(A1)), closer))["process"]["role"] == "owner"
+    current = as_read(explained(sent_reset(decided(A1))))["process"]
+    assert (current["role"], current["comm"], current["exe"]) == ("current", "nginx", None)
+    idle = task(comm="swapper/0", pid=0)
+    assert as_read(explained(sent_reset(decided(A1, task=idle))))["process"] is None
+
+
+def test_reasons_a_kernel_does_not_have_are_null() -> None:
+    """Name and number stand or fall together."""
+    old = sent_reset(
+        answered(segment(ACK)), trigger_drop=dropped(segment(ACK), None, drop_reason_raw=0)
+    )
+    o = as_read(explained(old))
+    assert (o["reset_reason"], o["reset_reason_raw"]) == (None, None)
+    assert (o["drop_reason"], o["drop_reason_raw"]) == (None, None)
+
+
+def test_number_belongs_to_the_name() -> None:
+    """The drop reason of the provoking segment and that of the RST are two things."""
+    gone = dropped(rst(), "NETFILTER_DROP", drop_reason_raw=8)
+    one = sent_reset(answered(segment(ACK)), direction="suppressed", judged=gone)
+    o = as_read(explained(one))
+    assert (o["drop_reason"], o["drop_reason_raw"]) == ("NETFILTER_DROP", 8)
+
+
+def test_text_is_utf8_and_may_hold_anything() -> None:
+    odd = Process(7, 'qu"ote\\', "/tmp/ü", "tab\tand\nline")
+    line = JsonSink(0).reset(explained(sent_reset(decided(A1)), Facts(owner=odd)))
+    assert len(line.splitlines()) == 1
+    assert json.loads(line.encode())["process"]["exe"] == "/tmp/ü"
+
+
+def test_time() -> None:
+    assert rfc3339(0) == "1970-01-01T00:00:00.000000000Z"
+    assert rfc3339(1_795_227_247_113_000_001) == "2026-11-21T02:14:07.113000001Z"
+    o = reset_object(explained(sent_reset(decided(A1))), 1_795_227_247_000_000_000 - T)
+    assert datetime.fromisoformat(o["time"][:19]) == datetime(2026, 11, 21, 2, 14, 7)
+
+
+def test_other_objects() -> None:
+    totals = Totals(lost=3, duration_s=1.23456)
+    for _ in range(2):
+        totals.add(explained(sent_reset(decided(A1))))
+    totals.add(explained(received_reset(judged("FIN_WAIT2", sock=sock(has_socket=False)))))
+    sink = JsonSink(0)
+    start, lost, summary = (
+        json.loads(text)
+        for text in (sink.start({"kernel": "6.18"}), sink.lost(4), sink.summary(totals))
+    )
+    assert start == {"schema": 1, "type": "start", "kernel": "6.18"}
+    assert lost == {"schema": 1, "type": "lost", "count": 4}
+    assert summary == {
+        "schema": 1,
+        "type": "summary",
+        "resets": 3,
+        "benign": 1,
+        "lost": 3,
+        "duration_s": 1.235,
+        "directions": {"sent": 2, "received": 1},
+        "causes": [
+            {"cause": "unread-data-on-close", "direction": "sent", "count": 2},
+            {"cause": "reset-after-fin", "direction": "received", "count": 1},
+        ],
+    }
