@@ -53,7 +53,10 @@ class Btf:
                 "rsttrace needs a kernel built with CONFIG_DEBUG_INFO_BTF=y "
                 "(Debian 11, Ubuntu 20.10, RHEL 8.2 and newer have it).",
             ) from err
-        return cls(raw, names)
+        try:
+            return cls(raw, names)
+        except (struct.error, IndexError) as err:
+            raise CannotTrace("the kernel's BTF is damaged: it ends too early.") from err
 
     def _index(self, pos: int, end: int, names: set[str]) -> None:
         wanted = {self._strings.find(b"\0" + n.encode() + b"\0") + 1: n for n in names}

@@ -16,6 +16,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,8 +24,10 @@ from typing import Any
 
 import pytest
 
+from rsttrace.explain import Explained
 from rsttrace.lab import tcp
 from rsttrace.lab.net import Lab
+from rsttrace.matching import PATIENCE_NS
 from rsttrace.session import Session
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -246,6 +249,17 @@ def live_session(**options: Any) -> Iterator[Session]:
     kallsyms = session.names._symbols._file
     if kallsyms:
         kallsyms.close()
+
+
+def settled(session: Session) -> list[Explained]:
+    """Everything that happened until now, explained: the last poll begins when the join has
+    given up waiting, however long the polls before it took."""
+    found, until = [], time.monotonic_ns() + PATIENCE_NS + 20_000_000
+    while True:
+        begun = time.monotonic_ns()
+        found += session.poll(20)
+        if begun > until:
+            return found
 
 
 # -- acts that reset ---------------------------------------------------------------------------

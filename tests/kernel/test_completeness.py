@@ -7,16 +7,11 @@ in the lab's namespaces that see every RST on every device, in and out.
 from __future__ import annotations
 
 import contextlib
-import os
-import random
 import re
-import signal
 import socket
-import struct
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import pytest
@@ -26,62 +21,19 @@ from rsttrace.lab import labs, tcp
 from rsttrace.lab.base import LabSpec
 from rsttrace.lab.errors import LabSkip
 from rsttrace.lab.net import ENDS, Lab
-from rsttrace.lab.runner import FAMILY_NAMES, TCP_MAKERS, Outcome, judge, settle
+from rsttrace.lab.runner import FAMILY_NAMES, TCP_MAKERS, Outcome, judge
 from rsttrace.model import FORWARDED, RECEIVED, REJECTED, SENT, SUPPRESSED
 from rsttrace.session import Session, in_order
 
-from .conftest import knock, live_session
+from .bursts import BURSTS, Scene, together
+from .conftest import knock, live_session, settled
+from .tap import Tap, Wire
 
 pytestmark = pytest.mark.kernel
 
 ROUNDS_OF_LABS, ROUNDS_OF_BURSTS = 2, 3
 # where a packet of this direction is on the wire of its namespace
 WAYS = {SENT: ("out",), RECEIVED: ("in",), REJECTED: ("in",), FORWARDED: ("in", "out")}
-
-ETH_P_ALL, ETH_P_IP, ETH_P_IPV6 = 3, 0x0800, 0x86DD
-SOL_PACKET, PACKET_STATISTICS, PACKET_OUTGOING, SO_RCVBUFFORCE = 263, 6, 4, 33
-
-Wire = tuple[str, str, int, int, int, int, int]  # end, way, ports, seq, ack, flags
-Scene = Callable[[Lab], None]
-
-
-# -- the second witness: packet sockets
-
-
-class Tap:
-    """Sees every packet of every device of one namespace, incoming and outgoing."""
-
-    def __init__(self, lab: Lab, end: str) -> None:
-        self.end = end
-        with lab.inside(end):
-            kind = socket.SOCK_DGRAM
-            self.sock = socket.socket(socket.AF_PACKET, kind, socket.htons(ETH_P_ALL))
-        self.sock.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 32 << 20)
-        self.sock.setblocking(False)
-
-    def resets(self) -> Iterator[Wire]:
-        """All RSTs it saw, oldest first; closes it."""
-        with self.sock:
-            while True:
-                try:
-                    data, (_, protocol, kind, *_) = self.sock.recvfrom(256)
-                except BlockingIOError:
-                    break
-                header = self._tcp(data, protocol)
-                if header and header[13] & tcp.RST:
-                    sport, dport, seq, ack = struct.unpack_from("!HHII", header)
-                    way = "out" if kind == PACKET_OUTGOING else "in"
-                    yield self.end, way, sport, dport, seq, ack, header[13] & 0x3F
-            statistics = self.sock.getsockopt(SOL_PACKET, PACKET_STATISTICS, 8)
-            assert struct.unpack("=II", statistics)[1] == 0, "the packet socket lost packets"
-
-    @staticmethod
-    def _tcp(data: bytes, protocol: int) -> bytes | None:
-        if protocol == ETH_P_IP and data[9] == socket.IPPROTO_TCP:
-            return data[(data[0] & 15) * 4 :]
-        if protocol == ETH_P_IPV6 and data[6] == socket.IPPROTO_TCP:
-            return data[40:]
-        return None
 
 
 # -- acts
@@ -162,7 +114,7 @@ class Stage:
 
     def finish(self) -> None:
         """Take what is left and give every reset to its act."""
-        self.seen += settle(self.session)
+        self.seen += settled(self.session)
         for act in self.acts:
             act.explained = in_order(e for e in self.seen if act.takes(e))
 
@@ -173,142 +125,6 @@ class Stage:
     def complain(self, look: Callable[[Act], object]) -> list[str]:
         """One line for each act that ``look`` finds something wrong with."""
         return [f"{act.name}: {wrong}" for act in self.acts if (wrong := look(act))]
-
-
-# -- bursts
-
-
-def pairs(lab: Lab, count: int) -> list[tuple[socket.socket, socket.socket]]:
-    """So many live connections to one listener."""
-    listener = lab.listen(backlog=count)
-    return [lab.pair(listener=listener) for _ in range(count)]
-
-
-def together(count: int, act: Callable[[int], object], threads: int = 5) -> None:
-    """Do it so many times from several threads at once."""
-    with ThreadPoolExecutor(threads) as pool:
-        list(pool.map(act, range(count)))
-
-
-def closes_in_a_row(lab: Lab) -> None:
-    """20 connections closed with SO_LINGER 0, nothing in between."""
-    made = pairs(lab, 20)
-    for _, server in made:
-        tcp.linger_zero(server)
-    for _, server in made:
-        server.close()
-    for client, _ in made:
-        lab.wait_reset(client)
-
-
-def knocks(lab: Lab) -> None:
-    """50 SYNs to closed ports back to back from five threads."""
-    together(50, lambda i: knock(lab, 9000 + i % 3))
-
-
-def unread(lab: Lab) -> None:
-    """20 connections closed with data unread, by five threads."""
-    made = pairs(lab, 20)
-    for client, server in made:
-        client.sendall(b"u" * 312)
-        lab.wait_readable(server, 312)
-    together(20, lambda i: made[i][1].close())
-    for client, _ in made:
-        lab.wait_reset(client)
-
-
-def late_data(lab: Lab) -> None:
-    """20 connections closed in order; then every client writes on."""
-    made = pairs(lab, 20)
-    for _, server in made:
-        server.close()
-    for client, _ in made:
-        lab.wait_state(client, "CLOSE_WAIT")
-        lab.settle(client)
-    port = made[0][0].getpeername()[1]
-    lab.wait_for(lambda: lab.connections("server", port) == ["FIN_WAIT2"] * 20, "FIN_WAIT2")
-    for client, _ in made:
-        client.sendall(b"more")
-    for client, _ in made:
-        lab.wait_state(client, "CLOSE")
-
-
-def exit_with_many(lab: Lab) -> None:
-    """A process that owns 10 connections with unread data is killed."""
-    listener = lab.listen(backlog=10)
-
-    def own() -> None:
-        mine = [listener.accept()[0] for _ in range(10)]
-        for sock in mine:
-            tcp.wait_readable(sock, 5)
-        mine[0].sendall(b"r")
-        tcp.settle(mine[0])
-        signal.pause()
-
-    pid = lab.spawn("server", own)
-    clients = [lab.connect(listener) for _ in range(10)]
-    for client in clients:
-        client.sendall(b"hello")
-    lab.wait_readable(clients[0])
-    clients[0].recv(1)
-    lab.settle(*clients)
-    os.kill(pid, signal.SIGKILL)
-    for client in clients:
-        lab.wait_reset(client)
-
-
-def queue_thrown_away(lab: Lab) -> None:
-    """A listener with 16 connections in its queue is closed."""
-    listener = lab.listen(backlog=16)
-    clients = [lab.connect(listener) for _ in range(16)]
-    lab.wait_for(lambda: tcp.info(listener).unacked == 16, "16 in the accept queue")
-    listener.close()
-    for client in clients:
-        lab.wait_reset(client)
-
-
-def strangers(lab: Lab) -> None:
-    """10 clients use connections that the server never heard of."""
-    lab.listen(port=8080)
-    clients = [lab.half_open(8080) for _ in range(10)]
-    for client in clients:
-        client.sendall(b"hello?\n")
-    for client in clients:
-        lab.wait_reset(client)
-
-
-def everything_at_once(lab: Lab) -> None:
-    """Refused SYNs from threads between aborts and unread closes, in a mixed order."""
-    made = pairs(lab, 20)
-    for client, server in made[:10]:
-        client.sendall(b"u" * 312)
-        lab.wait_readable(server, 312)
-    for _, server in made[10:]:
-        tcp.linger_zero(server)
-    acts: list[Callable[[], object]] = [server.close for _, server in made]
-    acts += [lambda: knock(lab, 9000)] * 20
-    random.Random(1).shuffle(acts)
-    together(len(acts), lambda i: acts[i]())
-    for client, _ in made:
-        lab.wait_reset(client)
-
-
-BURSTS: dict[Scene, dict[tuple[str, str], int]] = {
-    closes_in_a_row: {(SENT, "linger-zero"): 20, (RECEIVED, "peer-reset"): 20},
-    knocks: {(SENT, "closed-port"): 50, (RECEIVED, "connection-refused"): 50},
-    unread: {(SENT, "unread-data-on-close"): 20, (RECEIVED, "peer-reset"): 20},
-    late_data: {(SENT, "data-after-close"): 20, (RECEIVED, "peer-closed-first"): 20},
-    exit_with_many: {(SENT, "process-exit-unread-data"): 10, (RECEIVED, "peer-reset"): 10},
-    queue_thrown_away: {(SENT, "listener-closed"): 16, (RECEIVED, "peer-reset"): 16},
-    strangers: {(SENT, "stale-connection"): 10, (RECEIVED, "peer-reset"): 10},
-    everything_at_once: {
-        (SENT, "linger-zero"): 10,
-        (SENT, "unread-data-on-close"): 10,
-        (SENT, "closed-port"): 20,
-        (RECEIVED, "peer-reset"): 20,
-        (RECEIVED, "connection-refused"): 20,
-    },
-}
 
 
 # -- the play and what is asserted of it
@@ -424,7 +240,7 @@ def test_firewall_resets_are_what_the_rule_counted() -> None:
         before = lab.tcp_out_rsts()
         together(40, lambda _: knock(lab, 8080))
         counted = re.search(r"counter packets (\d+)", lab.run("server", "nft", "list", "ruleset"))
-        mine = [e for e in settle(session) if e.reset.flow.netns in lab.netns.values()]
+        mine = [e for e in settled(session) if e.reset.flow.netns in lab.netns.values()]
         found = Counter((e.reset.direction, e.verdict.cause) for e in mine)
         assert counted
         assert found == {(SENT, "firewall-reject"): 40, (RECEIVED, "connection-refused"): 40}

@@ -40,7 +40,6 @@ def test_verdict(session: Session, spec: LabSpec, family: int) -> None:
     assert session.lost == 0
 
 
-@pytest.mark.xfail(strict=True, reason="the catalogue promises a lab forwarded-reset")
 def test_every_cause_with_a_lab_is_reached() -> None:
     """The parametrisation above is not empty, and covers what the catalogue says it covers."""
     from rsttrace.causes import catalogue

@@ -75,7 +75,6 @@ def test_explained_again_by_nobody(made: tuple[Path, Done], as_nobody: AsNobody)
     assert without(again.objects[-1], "duration_s") == without(live.objects[-1], "duration_s")
 
 
-@pytest.mark.xfail(strict=True, reason="LiveContext.netns_name() notes the first namespace only")
 def test_namespaces_keep_their_names(made: tuple[Path, Done], as_nobody: AsNobody) -> None:
     """The rest of that promise."""
     file, live = made

@@ -179,7 +179,6 @@ def test_width(start: Starter, lab: Lab, columns: int, form: tuple[str, ...]) ->
     assert max(map(len, lines)) > columns - 20
 
 
-@pytest.mark.xfail(strict=True, reason="sinks/summary.py does not know the width")
 def test_width_of_the_summary(start: Starter, lab: Lab) -> None:
     """The table at the end as well."""
     lines = plain(terminal(start, lab, 60))

@@ -499,6 +499,50 @@ def test_unknown_maker_without_an_incoming_device_is_made_here() -> None:
     assert (reset.direction, reset.maker) == ("sent", None)
 
 
+@pytest.mark.parametrize(
+    ("cpu", "seq", "directions"),
+    [
+        (0, 1000, ["forwarded"]),
+        (1, 1000, ["received", "forwarded"]),
+        (0, 4321, ["received", "forwarded"]),
+    ],
+)
+def test_forwarded_through_nat(cpu: int, seq: int, directions: list[str]) -> None:
+    """SNAT: it leaves with another source; same CPU, same moment, same numbers."""
+    outer = Flow("192.0.2.1", 40000, HERE, PORT, NETNS)
+    out = left(
+        segment(RST, src="192.0.2.1", sport=40000, seq=seq),
+        (*XMIT, "ip_forward"),
+        flow=outer,
+        skb_iif=3,
+        cpu=cpu,
+    )
+    resets = join(at(0, arrived(ifindex=3)), at(20, out))
+    assert [r.direction for r in resets] == directions
+    assert resets[-1].flow == outer
+
+
+def test_routed_twice() -> None:
+    """Through two router namespaces of this host: sender and receiver still belong together."""
+    packet = rst()
+    records = [at(0, answered(SYN_IN)), at(5, left(packet))]
+    for hop in (1, 2):
+        middle = replace(FLOW, netns=NETNS + hop)
+        records += [
+            at(10 * hop, arrived(packet, flow=reverse(middle), ifindex=10 * hop)),
+            at(
+                10 * hop + 2,
+                left(packet, XMIT, flow=middle, skb_iif=10 * hop, ifindex=10 * hop + 1),
+            ),
+        ]
+    records += [at(50, other_end(arrived(packet))), at(60, other_end(judged("SYN_SENT", REFUSED)))]
+    sent, *passed, got = join(*records)
+    assert [r.direction for r in passed] == ["forwarded", "forwarded"]
+    assert sent.peer is got
+    assert got.peer is sent
+    assert all(r.peer is None for r in passed)
+
+
 # -- errors ----------------------------------------------------------------------------------------
 
 
