@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -102,7 +103,7 @@ def _symbols() -> Check:
         "symbols",
         MISSING,
         "kernel addresses are hidden, so stacks cannot be named and most verdicts are unsure",
-        "Run as root; or: sysctl kernel.kptr_restrict=1",
+        f"{'' if os.geteuid() == 0 else 'Ask as root first; then: '}sysctl kernel.kptr_restrict=1",
     )
 
 

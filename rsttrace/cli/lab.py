@@ -17,9 +17,12 @@ if TYPE_CHECKING:
     from rsttrace.sinks import Sink
 
 
-@click.group("lab")
-def command() -> None:
+@click.group("lab", invoke_without_command=True)
+@click.pass_context
+def command(ctx: click.Context) -> None:
     """Reproduce causes in throw-away network namespaces and check the verdict."""
+    if ctx.invoked_subcommand is None:
+        raise click.UsageError("Missing command: list or run.", ctx)
 
 
 @command.command("list")

@@ -83,6 +83,8 @@ def command(**options: Any) -> int:
         limits = Limits(*(options[name] for name in names))
         tracing = Tracing(session, sink, Output(sys.stdout), limits, stopper)
         tracing.run(summary=not options["quiet"])
+        if damaged := session.pipeline.damaged:
+            click.echo(f"rsttrace: {damaged} records could not be decoded: report this.", err=True)
         return exit_code(tracing.totals, options["strict"])
 
 

@@ -9,6 +9,8 @@ from tabulate import tabulate
 from rsttrace.causes import catalogue
 from rsttrace.sinks.totals import Totals
 
+GAP, SHORTEST_TITLE = 2, 12  # columns
+
 
 def summary_text(totals: Totals, width: int = 80) -> str:
     """A small table for people; says plainly when records were lost."""
@@ -18,12 +20,17 @@ def summary_text(totals: Totals, width: int = 80) -> str:
     head = f"{totals.resets} {noun}{took}, {totals.benign} of them harmless; {lost}."
     if not totals.causes:
         return head
-    rows = [
-        (count, direction, cause, catalogue()[cause].title if cause in catalogue() else "")
-        for (cause, direction), count in totals.causes.most_common()
-    ]
-    table = tabulate(rows, ("count", "direction", "cause", ""), tablefmt="simple")
-    if max(map(len, table.splitlines())) > width:  # the titles are the least of it
-        bare = [row[:3] for row in rows]
-        table = tabulate(bare, ("count", "direction", "cause"), tablefmt="simple")
+    rows = [[count, direction, cause] for (cause, direction), count in totals.causes.most_common()]
+    headers = ["count", "direction", "cause"]
+    table = tabulate(rows, headers, tablefmt="simple")
+    room = width - len(table.partition("\n")[0]) - GAP
+    if room >= SHORTEST_TITLE:
+        titled = [[*row, _title(row[2], room)] for row in rows]
+        table = tabulate(titled, [*headers, ""], tablefmt="simple")
     return f"{textwrap.fill(head, width)}\n{table}"
+
+
+def _title(cause: str, room: int) -> str:
+    """What the catalogue calls it, as far as it fits."""
+    entry = catalogue().get(cause)
+    return textwrap.shorten(entry.title, room, placeholder=" ...") if entry else ""

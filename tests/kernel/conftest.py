@@ -265,12 +265,6 @@ def settled(session: Session) -> list[Explained]:
 # -- acts that reset ---------------------------------------------------------------------------
 
 
-def here(sock: socket.socket) -> int:
-    """The local port."""
-    port: int = sock.getsockname()[1]
-    return port
-
-
 def knock(lab: Lab, port: int, address: str = "", end: str = "client") -> None:
     """Connect to a closed port: one RST, sent there and received here."""
     address = address or lab.address["server"]

@@ -98,6 +98,18 @@ def test_oneline(start: Starter, lab: Lab) -> None:
     )
 
 
+def test_relative_time(start: Starter, lab: Lab) -> None:
+    """-t: seconds since the trace began, in place of the wall clock."""
+    trace = start.trace("-1", "-t", *both_ends(lab))
+    began = time.monotonic()
+    knock(lab, 8080)
+    trace.wait_for(lambda: trace.text("out").count("\n") >= 3, "two rows")
+    rows = trace.stop().clean().out.splitlines()[1:3]
+    shown = [float(row.split()[0]) for row in rows]
+    assert 0 < shown[0] <= shown[1]
+    assert shown[1] - shown[0] <= time.monotonic() - began
+
+
 def test_json(start: Starter, lab: Lab) -> None:
     """-j: every line is an object; start, resets, summary; no field is ever absent."""
     trace = start.trace("-j", *both_ends(lab))

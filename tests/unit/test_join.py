@@ -8,7 +8,14 @@ from typing import Any
 import pytest
 
 from rsttrace.join import Joiner
-from rsttrace.matching import PATIENCE_NS, SETTLE_NS, at_lower_device, is_genuine, reverse
+from rsttrace.matching import (
+    COPIES,
+    PATIENCE_NS,
+    SETTLE_NS,
+    at_lower_device,
+    is_genuine,
+    reverse,
+)
 from rsttrace.model import Reset, maker_of
 from rsttrace.packet import ACK, PSH, RST, SYN
 from rsttrace.records import Flow, Record
@@ -45,6 +52,7 @@ from .build import (
     record,
     rst,
     segment,
+    shake,
 )
 
 US = 1_000
@@ -203,6 +211,14 @@ def test_suppressed_active_reset() -> None:
     gone = dropped(rst(RST | ACK), "NETFILTER_DROP", flow=reverse(FLOW), frames=frames)
     (reset,) = join(at(0, gone), at(40, decided(A2)))
     assert (reset.direction, parts(reset)) == ("suppressed", {"decided", "judged"})
+    assert reset.flow == FLOW
+
+
+def test_suppressed_and_the_decision_lost() -> None:
+    frames = ("nft_do_chain", "nf_hook_slow", "__ip_local_out", *A2)
+    gone = dropped(rst(RST | ACK), "NETFILTER_DROP", flow=reverse(FLOW), frames=frames)
+    (reset,) = join(gone)
+    assert (reset.direction, reset.flow, parts(reset)) == ("suppressed", FLOW, {"judged"})
 
 
 # -- received ------------------------------------------------------------------------------------
@@ -254,8 +270,9 @@ def test_meant_for_another_host() -> None:
     assert join(at(0, arrived(segment(RST, dst="10.0.0.77"))), at(9, gone)) == []
 
 
-def test_copy_of_a_capture_is_no_drop() -> None:
-    copy = dropped(segment(RST), "PACKET_SOCK_ERROR", frames=("packet_rcv", "process_backlog"))
+@pytest.mark.parametrize("function", COPIES)
+def test_copy_of_a_capture_is_no_drop(function: str) -> None:
+    copy = dropped(segment(RST), "PACKET_SOCK_ERROR", frames=(function, "process_backlog"))
     (reset,) = join(at(0, arrived()), at(1, copy), at(9, judged("ESTABLISHED")))
     assert (reset.direction, parts(reset)) == ("received", {"wire", "judged"})
 
@@ -462,6 +479,16 @@ def test_equal_packets_of_two_acts_pair_up_in_order() -> None:
     assert c.peer is d
 
 
+def test_handshake_and_history_come_from_any_part() -> None:
+    (reset,) = join(at(0, arrived()), at(9, judged("ESTABLISHED", handshake=shake(rx_ttl=61))))
+    assert reset.handshake
+    assert reset.handshake.rx_ttl == 61
+    assert reset.history
+    (reset,) = join(at(0, arrived(handshake=shake(rx_ttl=62))), at(9, judged("ESTABLISHED")))
+    assert reset.handshake
+    assert reset.handshake.rx_ttl == 62
+
+
 # -- forwarded -------------------------------------------------------------------------------------
 
 
@@ -591,11 +618,30 @@ def test_a_complete_reset_waits_a_little() -> None:
     assert joiner.flush() == []
 
 
-def test_an_incomplete_reset_waits_longer() -> None:
+@pytest.mark.parametrize(
+    "first",
+    [
+        arrived(),  # to be judged
+        decided(A2),  # to be seen at a device
+        left(rst(), (*XMIT, "some_new_function")),  # to be claimed by somebody
+    ],
+)
+def test_an_incomplete_reset_waits_longer(first: Record) -> None:
     joiner = Joiner()
-    joiner.feed(arrived())
+    joiner.feed(first)
     assert joiner.advance(T + PATIENCE_NS - 1) == []
+    assert joiner.busy
     assert len(joiner.advance(T + PATIENCE_NS)) == 1
+    assert not joiner.busy
+
+
+def test_a_forwarded_or_rejected_reset_is_complete() -> None:
+    flow = Flow(THERE, CLIENT_PORT, HERE, PORT, NETNS)
+    for records in ([forwarded_out(flow=flow, skb_iif=3)], [dropped(segment(RST), "NO_SOCKET")]):
+        joiner = Joiner()
+        for one in records:
+            joiner.feed(one)
+        assert len(joiner.advance(T + SETTLE_NS)) == 1
 
 
 def test_received_waits_for_the_sender_whose_verdict_it_names() -> None:

@@ -122,7 +122,7 @@ facts = one_of(
 senders = one_of(None, Sender("linger-zero", "certain", "It did.", False, ("do not",), "x[1]"))
 
 
-@settings(max_examples=20000)
+@settings(max_examples=250)
 @given(st.lists(records, max_size=14), facts, senders, st.data())
 def test_any_events(
     events: list[Record], about: Facts, sender: Sender | None, data: st.DataObject
