@@ -25,7 +25,7 @@ def summary_text(totals: Totals, width: int = 80) -> str:
     table = tabulate(rows, headers, tablefmt="simple")
     room = width - len(table.partition("\n")[0]) - GAP
     if room >= SHORTEST_TITLE:
-        titled = [[*row, _title(row[2], room)] for row in rows]
+        titled = [[*row, _title(str(row[2]), room)] for row in rows]
         table = tabulate(titled, [*headers, ""], tablefmt="simple")
     return f"{textwrap.fill(head, width)}\n{table}"
 
