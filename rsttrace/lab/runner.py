@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -72,11 +71,16 @@ def run_lab(session: Session, spec: LabSpec, family: int) -> Outcome:
     return outcome
 
 
-def settle(session: Session, show: Callable[[Explained], None] | None = None) -> list[Explained]:
-    """Everything that happened until now, explained: poll until the join has given it up."""
+def settle(session: Session) -> list[Explained]:
+    """Everything that happened until now, explained: poll until the join has given it up.
+
+    A poll speaks for the time at which it began, and may take long on a busy host.
+    """
     until = time.monotonic_ns() + PATIENCE_NS + 20_000_000
     found: list[Explained] = []
-    while time.monotonic_ns() < until:
+    began = 0
+    while began < until:
+        began = time.monotonic_ns()
         found += session.poll(20)
     return found
 

@@ -23,7 +23,7 @@ def summary_text(totals: Totals, width: int = 80) -> str:
     rows = [[count, direction, cause] for (cause, direction), count in totals.causes.most_common()]
     headers = ["count", "direction", "cause"]
     table = tabulate(rows, headers, tablefmt="simple")
-    room = width - len(table.partition("\n")[0]) - GAP
+    room = width - max(map(len, table.splitlines())) - GAP
     if room >= SHORTEST_TITLE:
         titled = [[*row, _title(str(row[2]), room)] for row in rows]
         table = tabulate(titled, [*headers, ""], tablefmt="simple")

@@ -232,6 +232,24 @@ def test_bursts_get_their_verdicts(stage: Stage) -> None:
     assert not stage.complain(problems)
 
 
+@pytest.mark.parametrize("kind", ["packet", "raw"])
+@pytest.mark.parametrize("room", [1, 1 << 20], ids=["full", "unread"])
+def test_captures_change_nothing(kind: str, room: int) -> None:
+    """A packet or raw socket gets copies of each RST. That they do not fit, or are thrown away
+    unread when it is closed, is no drop of a reset."""
+    sort = (socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))
+    if kind == "raw":
+        sort = (socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_TCP)
+    with live_session() as session, Lab(socket.AF_INET) as lab:
+        with lab.inside("client"), socket.socket(*sort) as capture:
+            capture.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, room)
+            for _ in range(10):
+                knock(lab, 8080)
+        mine = [e for e in settled(session) if e.reset.flow.netns in lab.netns.values()]
+        found = Counter((e.reset.direction, e.verdict.cause) for e in mine)
+        assert found == {(SENT, "closed-port"): 10, (RECEIVED, "connection-refused"): 10}
+
+
 def test_firewall_resets_are_what_the_rule_counted() -> None:
     """nf_send_reset() is not in TcpOutRsts; the rule's own counter is the witness."""
     with live_session() as session, Lab(socket.AF_INET) as lab:

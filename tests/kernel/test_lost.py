@@ -5,14 +5,16 @@ from __future__ import annotations
 
 import re
 import signal
+import socket
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from rsttrace.lab.net import Lab
 
-from .conftest import Running, Starter, both_ends, knock, rsttrace
+from .conftest import PATIENCE, Running, Starter, both_ends, knock, rsttrace
 
 pytestmark = pytest.mark.kernel
 
@@ -101,6 +103,27 @@ def test_it_recovers(start: Starter, lab: Lab) -> None:
         ("closed-port", "certain"),
         ("connection-refused", "certain"),
     }
+
+
+def knock_for(seconds: float, address: tuple[str, int]) -> None:
+    """Refused connections as fast as they go, until the time is over."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        with socket.socket() as sock:
+            sock.connect_ex(address)
+
+
+def test_ends_in_the_middle_of_a_flood(start: Starter, lab: Lab) -> None:
+    """Resets that come faster than they can be told: Ctrl-C still ends it, before the flood
+    does, and what was lost is counted."""
+    trace = start.trace("-j", *both_ends(lab))
+    address = (lab.address["server"], 8080)
+    pid = lab.spawn("client", lambda: knock_for(PATIENCE, address))
+    trace.wait_resets(1000)
+    done = trace.stop().clean()
+    assert Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0] != "Z", "too late"
+    assert done.code == 0
+    assert done.objects[-1]["resets"] == len(done.resets)
 
 
 def test_nothing_lost_is_said_too(start: Starter, lab: Lab) -> None:

@@ -85,6 +85,7 @@ def test_nobody_is_told_of_a_reset_that_was_refused() -> None:
 
 def test_errno_of_the_end_that_resets() -> None:
     assert errno_of(sent_reset(decided(A10))) == "ECONNABORTED"
+    assert errno_of(sent_reset(decided(A10), direction="suppressed")) == "ECONNABORTED"
     assert errno_of(sent_reset(decided(A1, sock=UNREAD))) is None
     # connect(AF_UNSPEC): its own later read gives ECONNRESET
     assert errno_of(sent_reset(decided(A3), error=error(104))) == "ECONNRESET"

@@ -36,6 +36,7 @@ from .build import (
     P2,
     PORT,
     REFUSED,
+    RST_SKB,
     SK,
     SKB,
     THEIRS,
@@ -270,7 +271,7 @@ def test_meant_for_another_host() -> None:
     assert join(at(0, arrived(segment(RST, dst="10.0.0.77"))), at(9, gone)) == []
 
 
-@pytest.mark.parametrize("function", COPIES)
+@pytest.mark.parametrize("function", ["packet_rcv", "tpacket_rcv", "raw_rcv", *COPIES])
 def test_copy_of_a_capture_is_no_drop(function: str) -> None:
     copy = dropped(segment(RST), "PACKET_SOCK_ERROR", frames=(function, "process_backlog"))
     (reset,) = join(at(0, arrived()), at(1, copy), at(9, judged("ESTABLISHED")))
@@ -489,6 +490,44 @@ def test_handshake_and_history_come_from_any_part() -> None:
     assert reset.handshake.rx_ttl == 62
 
 
+BACK = reverse(FLOW)  # the other end of a connection within one namespace
+
+
+def test_both_ends_in_one_namespace() -> None:
+    """Loopback: both tuples have the same namespace, only their order tells the ends apart."""
+    sent, got = join(
+        at(0, answered(SYN_IN)),
+        at(10, left()),
+        at(20, arrived(rst(), flow=BACK, ifindex=1)),
+        at(30, judged("SYN_SENT", REFUSED, flow=BACK)),
+    )
+    assert (sent.direction, sent.flow, parts(sent)) == ("sent", FLOW, {"decided", "wire", "peer"})
+    assert (got.direction, got.flow) == ("received", BACK)
+    assert parts(got) == {"wire", "judged", "peer"}
+
+
+def test_dropped_at_the_other_end_in_one_namespace() -> None:
+    sent, got = join(
+        at(0, answered(SYN_IN)),
+        at(10, left()),
+        at(20, arrived(rst(), flow=BACK, ifindex=1)),
+        at(30, dropped(rst(), "NO_SOCKET", flow=BACK, skb=RST_SKB)),
+    )
+    assert (sent.direction, parts(sent)) == ("sent", {"decided", "wire", "peer"})
+    assert (got.direction, got.flow, parts(got)) == ("rejected", BACK, {"wire", "judged", "peer"})
+
+
+def test_dropped_at_the_other_end_is_not_suppressed_here() -> None:
+    """What left was not seen; the stack of the drop tells that it had arrived."""
+    frames = ("tcp_v4_rcv", "ip_protocol_deliver_rcu", "process_backlog")
+    sent, got = join(
+        at(0, answered(SYN_IN)),
+        at(30, dropped(rst(), "NO_SOCKET", flow=BACK, skb=RST_SKB, frames=frames)),
+    )
+    assert (sent.direction, parts(sent)) == ("sent", {"decided"})
+    assert (got.direction, got.flow) == ("rejected", BACK)
+
+
 # -- forwarded -------------------------------------------------------------------------------------
 
 
@@ -547,6 +586,27 @@ def test_forwarded_through_nat(cpu: int, seq: int, directions: list[str]) -> Non
     resets = join(at(0, arrived(ifindex=3)), at(20, out))
     assert [r.direction for r in resets] == directions
     assert resets[-1].flow == outer
+
+
+def test_another_reset_that_passes_is_not_one_that_waits() -> None:
+    """One RST waits to be judged; another one, never seen coming in, leaves for elsewhere."""
+    flow = Flow("192.0.2.1", 1, "192.0.2.2", 2, NETNS)
+    passing = segment(RST, src="192.0.2.1", sport=1, dst="192.0.2.2", dport=2, seq=77)
+    waits, passes = join(
+        at(0, arrived()),
+        at(2, left(passing, (*XMIT, "ip_forward"), flow=flow, skb_iif=3)),
+        at(9, judged("ESTABLISHED")),
+    )
+    assert (waits.direction, parts(waits)) == ("received", {"wire", "judged"})
+    assert (passes.direction, passes.flow) == ("forwarded", flow)
+
+
+def test_reset_that_arrived_in_another_namespace_does_not_pass_here() -> None:
+    flow = Flow(THERE, CLIENT_PORT, HERE, PORT, OTHER_NETNS)
+    got, passed = join(
+        at(0, arrived(ifindex=3)), at(2, forwarded_out(flow=flow, skb_iif=3, ifindex=4))
+    )
+    assert (got.direction, passed.direction) == ("received", "forwarded")
 
 
 def test_routed_twice() -> None:

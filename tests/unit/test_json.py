@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -175,6 +177,51 @@ def test_schema_of_real_resets(file: LabFile) -> None:
 
 NOWHERE = Flow("::", 0, "::", 0, 0)
 MINISOCKET: dict[str, Any] = {"state": "TIME_WAIT", "tw_substate": "FIN_WAIT2"}
+DOCS = Path(__file__).resolve().parents[2] / "docs" / "json.md"
+FIELD = re.compile(r"`(\w+)`")
+
+
+def documented(heading: str) -> dict[str, tuple[set[str], bool]]:
+    """Rows of the first table below a heading: field -> (types, may it be null)."""
+    text = DOCS.read_text().partition(f"\n{heading}")[2]
+    found: dict[str, tuple[set[str], bool]] = {}
+    for line in text.splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split(" | ")]
+        if line.startswith("|") and len(cells) == 4 and FIELD.match(cells[0].strip("| ")):
+            for name in FIELD.findall(cells[0]):
+                found[name] = (set(cells[1].split()), not cells[3].startswith("never"))
+        elif found:
+            break
+    return found
+
+
+WORDS_OF_TYPES = {str: "string", int: "integer", bool: "boolean", float: "number", list: "list"}
+
+
+@pytest.mark.skipif(not DOCS.exists(), reason="docs/ is not part of the source package")
+@pytest.mark.parametrize(
+    ("heading", "shape"),
+    [
+        ("## `reset`", {k: v for k, v in RESET.items() if k not in ("schema", "type")}),
+        ("`process`:", RESET["process"][0]),
+        ("`packet` and `trigger`:", SEGMENT),
+        ("`socket`, at the time", RESET["socket"][0]),
+    ],
+)
+def test_documentation_has_the_same_fields(heading: str, shape: dict[str, Shape]) -> None:
+    rows = documented(heading)
+    assert list(rows) == list(shape)
+    for name, (types, may_be_null) in rows.items():
+        inner = shape[name]
+        if isinstance(inner, dict | list):
+            assert "object" in types, name
+            assert may_be_null == isinstance(inner, list) or name == "netns", name
+        else:
+            assert may_be_null == (NULL in inner), name
+            wanted = {WORDS_OF_TYPES[t] for t in inner if t is not NULL}
+            assert wanted & types or "number" in types, name
+
+
 ODD = {
     "nothing known": reset(direction="sent", wire=left(rst(), frames=())),
     "no namespace": reset(direction="received", wire=arrived(), flow=NOWHERE),

@@ -30,6 +30,7 @@ from .build import (
     answered,
     arrived,
     decided,
+    dropped,
     judged,
     left,
     listener,
@@ -79,6 +80,13 @@ def test_receiver_is_told_the_senders_cause() -> None:
     sent, got = pipeline(*BOTH_ENDS).flush()
     assert causes([sent, got]) == [("linger-zero", "certain"), ("peer-reset", "certain")]
     assert "linger-zero by nginx[1432], on this host" in got.verdict.summary
+    assert got.verdict.remedies == sent.verdict.remedies
+
+
+def test_receiver_that_did_not_believe_it_is_told_as_well() -> None:
+    gone = dropped(PACKET, "NO_SOCKET", flow=THEIRS)
+    sent, got = pipeline(*BOTH_ENDS[:2], at(20, gone), BOTH_ENDS[3]).flush()
+    assert got.reset.direction == "rejected"
     assert got.verdict.remedies == sent.verdict.remedies
 
 
