@@ -52,6 +52,8 @@ struct history {
 	u32 pid;
 	u32 close_pid;
 	u32 old_state;
+	u32 close_flags;
+	u32 close_exit_code;
 	u8 comm[16];
 	u8 close_comm[16];
 };
@@ -232,6 +234,8 @@ INLINE void use_history(struct record *r, const struct history *h, u32 have)
 	r->h_flags = h->flags;
 	r->h_pid = h->pid;
 	r->h_close_pid = h->close_pid;
+	r->h_close_flags = h->close_flags;
+	r->h_close_exit_code = h->close_exit_code;
 	r->h_old_state = h->old_state;
 	__builtin_memcpy(r->h_comm, h->comm, sizeof(h->comm));
 	__builtin_memcpy(r->h_close_comm, h->close_comm, sizeof(h->close_comm));

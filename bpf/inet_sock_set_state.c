@@ -65,6 +65,8 @@ RAW_TRACEPOINT_PROBE(inet_sock_set_state)
 		h->close_ns = now;
 		h->flags |= H_PROCESS;
 		note_task(&h->close_pid, h->close_comm);
+		READ(&h->close_flags, bpf_get_current_task(), task_struct, flags);
+		READ(&h->close_exit_code, bpf_get_current_task(), task_struct, exit_code);
 	}
 	if (new == TCP_CLOSE && old != TCP_LISTEN) {
 		read_sock_key(sk, &k, TCP_CLOSE);

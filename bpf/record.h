@@ -88,6 +88,8 @@ struct record {
 	u32 h_flags;		/* H_ bits */
 	u32 h_pid;		/* task that opened it: connect(), listen() */
 	u32 h_close_pid;	/* task that closed it */
+	u32 h_close_flags;	/* its task_struct.flags then: PF_EXITING if it was ending */
+	u32 h_close_exit_code;	/* its task_struct.exit_code then */
 	u32 syn_rx_seq;		/* initial sequence number of the peer */
 	u32 syn_rx_ttl;		/* TTL or hop limit of its SYN */
 	u32 ifindex;		/* of skb->dev */

@@ -196,6 +196,8 @@ def _history(f: Mapping[str, Any], closed: bool) -> History:
         close_pid=f["h_close_pid"],
         close_comm=c_string(f["h_close_comm"]),
         old_state=state_name(f["h_old_state"]),
+        close_flags=f["h_close_flags"],
+        close_exit_code=f["h_close_exit_code"],
     )
 
 

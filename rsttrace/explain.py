@@ -83,9 +83,11 @@ def _no_rule(case: Case) -> Finding:
         seen.append(f"state {reset.state}")
     if case.trigger:
         seen.append(f"provoked by {case.trigger.flag_text}, {case.trigger.length} bytes")
+    if reset.maker and not reset.maker.startswith("tcp"):
+        seen.append(f"made by: {reset.maker}")
     if reset.frames:
         seen.append("stack: " + " < ".join(reset.frames[:6]))
-    return Finding(UNKNOWN, "No rule fits this reset; here is what was seen.", tuple(seen))
+    return Finding(UNKNOWN, f"No rule fits this reset. Seen: {'; '.join(seen[:4])}.", tuple(seen))
 
 
 def _verdict(case: Case, cause: Cause, finding: Finding) -> Verdict:
@@ -112,16 +114,21 @@ def _remedies(case: Case, cause: Cause, finding: Finding) -> tuple[str, ...]:
     """The rule's own, else those of the end that reset, else the catalogue's."""
     if finding.remedies is not None:
         return finding.remedies
-    if case.sender and case.sender.confidence != UNKNOWN:
+    if case.sender and case.sender.confidence != UNKNOWN and _same_incident(case, cause):
         return case.sender.remedies
     return cause.remedies
 
 
 def _benign(case: Case, cause: Cause, finding: Finding) -> bool:
     """Harmless at the sender is harmless here."""
-    if case.sender and case.sender.benign:
+    if case.sender and case.sender.benign and _same_incident(case, cause):
         return True
     return cause.benign if finding.benign is None else finding.benign
+
+
+def _same_incident(case: Case, cause: Cause) -> bool:
+    """Was this end told by a RST that it believed, and is that understood?"""
+    return case.reset.direction == RECEIVED and cause.id not in (NO_CAUSE, "insufficient-data")
 
 
 def role_of_local_end(case: Case) -> str | None:

@@ -24,6 +24,7 @@ class Listener:
     comm: str = ""
     sk: int = 0
     closed_ns: int = 0
+    opened_ns: int = 0
 
     @property
     def name(self) -> str:
@@ -61,6 +62,7 @@ class Listeners:
                     record.task.pid,
                     record.task.comm,
                     record.sk,
+                    opened_ns=record.time_ns,
                 )
             )
             return
@@ -79,13 +81,18 @@ class Listeners:
         limit = record.time_ns - REMEMBER_NS
         self._closed = [gone for gone in self._closed if gone.closed_ns > limit]
 
-    def on_port(self, port: int) -> list[Listener]:
-        """Those that listen on this port now, in any namespace and on any address."""
-        return [listener for listener in self._open if listener.port == port]
+    def on_port(self, port: int, time_ns: int | None = None) -> list[Listener]:
+        """Those that listened on this port at that time (None: now), in any namespace."""
+        open_now = [x for x in self._open if x.port == port]
+        if time_ns is None:
+            return open_now
+        later = [x for x in self._closed if x.port == port and x.closed_ns > time_ns]
+        return [x for x in (*open_now, *later) if x.opened_ns <= time_ns]
 
-    def closed_on_port(self, netns: int, port: int) -> Listener | None:
-        """The last one on this port of this namespace that went away, within a minute."""
+    def closed_on_port(self, netns: int, port: int, time_ns: int | None = None) -> Listener | None:
+        """The last one of this namespace that went away before that time, within a minute."""
         gone = [x for x in self._closed if x.port == port and x.netns == netns]
+        gone = [x for x in gone if time_ns is None or x.closed_ns <= time_ns]
         return gone[-1] if gone else None
 
     def accepting(self, netns: int, address: str, port: int) -> Listener | None:

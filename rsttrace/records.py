@@ -122,6 +122,13 @@ class History:
     close_pid: int
     close_comm: str
     old_state: str | None
+    close_flags: int = 0
+    close_exit_code: int = 0
+
+    @property
+    def closed_by_exit(self) -> bool:
+        """``close_pid`` was ending (PF_EXITING), by ``close_exit_code``."""
+        return bool(self.close_flags & 0x4)
 
     @property
     def active(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from dataclasses import dataclass, field
 
 from rsttrace.enrich import Facts, Process
@@ -112,8 +113,10 @@ class Case:
 
     @property
     def who(self) -> str:
-        """The owner of the socket, or ``an application``."""
-        return name_of(self.facts.owner, "an application")
+        """The owner of the socket, or as much as is known of it."""
+        listener = self.facts.listener
+        unknown = f"a process behind {listener.name}'s listener" if listener else "an application"
+        return name_of(self.facts.owner, unknown)
 
     @property
     def local(self) -> str:
@@ -128,7 +131,7 @@ class Case:
     def listeners(self) -> list[Listener]:
         """Listeners on the local port in any namespace, this one's first."""
         table = self.facts.listeners
-        found = table.on_port(self.reset.flow.lport) if table else []
+        found = table.on_port(self.reset.flow.lport, self.reset.time_ns) if table else []
         return sorted(found, key=lambda x: x.netns != self.reset.flow.netns)
 
     def seconds_since(self, time_ns: int) -> float:
@@ -175,3 +178,15 @@ def count_of(number: int, noun: str) -> str:
 def reason_evidence(case: Case) -> tuple[str, ...]:
     """The kernel's own reason, where it gives one."""
     return (f"kernel reason {case.reset.reason}",) if case.reset.reason else ()
+
+
+def how_it_ended(exit_code: int) -> str:
+    """``task_struct.exit_code``: signal in the low seven bits, exit status above eight."""
+    number = exit_code & 0x7F
+    if not number:
+        return f"exited with status {exit_code >> 8 & 0xFF}"
+    try:
+        name = signal.Signals(number).name
+    except ValueError:
+        name = f"signal {number}"
+    return f"was killed by {name}"

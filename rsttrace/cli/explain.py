@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+import errno
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -52,9 +54,17 @@ def _find_word(what: str) -> str | None:
 
     names = {name.lower(): name for name in words()}
     prefixes = ("", "skb_drop_reason_", "sk_rst_reason_", "tcpext", "tcp", "mptcpext")
-    text = what.lower()
+    text = _errno_name(what).lower()
     candidates = (text.removeprefix(prefix) for prefix in prefixes)
     return next((names[c] for c in candidates if c in names), None)
+
+
+def _errno_name(what: str) -> str:
+    """``Connection reset by peer`` and ``104`` are ECONNRESET."""
+    texts = {os.strerror(number).lower(): name for number, name in errno.errorcode.items()}
+    if what.isascii() and what.isdigit():
+        return errno.errorcode.get(int(what), what)
+    return texts.get(what.strip().lower(), what)
 
 
 def _replay(path: Path, options: dict[str, Any]) -> int:

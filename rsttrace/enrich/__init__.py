@@ -47,7 +47,8 @@ class Facts:
     """What enrichment found for one reset.
 
     ``owner`` owns the socket on this end, ``actor`` is the task that acted in process context
-    (the closer, the killer), ``closer`` had closed the connection earlier. ``watched_ns``:
+    (the closer, the killer), ``closer`` had closed the connection earlier, ``listener`` listens on
+    the local port: it may have handed the connection to another process. ``watched_ns``:
     for how long this host was watched before the reset, None: since before it existed.
     """
 
@@ -57,6 +58,7 @@ class Facts:
     netns_name: str | None = None
     listeners: Listeners | None = None
     watched_ns: int | None = None
+    listener: Process | None = None
 
 
 def enrich(
@@ -65,6 +67,7 @@ def enrich(
     """Look up what bears on this reset. ``since_ns``: when the trace began, None: always."""
     return Facts(
         owner=_owner(reset, context, listeners),
+        listener=_listener(reset, context, listeners),
         actor=_actor(reset, context),
         closer=_closer(reset, context),
         netns_name=context.netns_name(reset.flow.netns) if reset.flow.netns else None,
@@ -104,12 +107,13 @@ def _owner(reset: Reset, context: Context, listeners: Listeners | None) -> Proce
     history = reset.history
     if history and not history.closed and history.pid:
         return _known(context, history.pid, history.comm)
-    if reset.state == "LISTEN" or (history and history.passive):
-        # not accepted yet, or closed by now: whoever listens there
-        flow = reset.flow
-        listener = listeners.accepting(flow.netns, flow.local, flow.lport) if listeners else None
-        return _known(context, listener.pid, listener.comm) if listener else None
-    return None
+    return _listener(reset, context, listeners) if reset.state == "LISTEN" else None
+
+
+def _listener(reset: Reset, context: Context, listeners: Listeners | None) -> Process | None:
+    flow = reset.flow
+    found = listeners.accepting(flow.netns, flow.local, flow.lport) if listeners else None
+    return _known(context, found.pid, found.comm) if found else None
 
 
 def _closer(reset: Reset, context: Context) -> Process | None:

@@ -63,7 +63,7 @@ class BlockSink:
         if verdict.confidence == "unknown":
             tone = "unknown"
         direction = words.WORDS.get(explained.reset.direction, "?")
-        left = f"{self._clock(explained)}  {direction:5}{words.arrow(explained)}"
+        left = f"{self._clock(explained)}  {direction:6}{words.arrow(explained)}"
         right = f"{self._paint(tone, verdict.cause)}  ({verdict.confidence})"
         if len(left) + 4 + len(verdict.cause) + len(verdict.confidence) + 2 <= self._width:
             return [f"{left}  {right}"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import textwrap
 
-from rsttrace.causes import Cause, Word
+from rsttrace.causes import Cause, Word, catalogue
 
 WIDTH = 80
 
@@ -22,6 +22,12 @@ def _items(title: str, items: tuple[str, ...]) -> str:
     return "\n".join([title, *rows]) if rows else ""
 
 
+def _named(cause: str) -> str:
+    """A cause with its title, or that this version does not tell it yet."""
+    entry = catalogue().get(cause)
+    return f"{cause} ({entry.title})" if entry else f"{cause} (not told by this version)"
+
+
 def cause_page(cause: Cause) -> str:
     """Everything the catalogue says about one cause."""
     head = f"{cause.id}: {cause.title}"
@@ -34,7 +40,7 @@ def cause_page(cause: Cause) -> str:
         _section("THE END THAT GETS IT SEES", cause.receiver_sees),
         _items("WHAT TO CHANGE", cause.remedies),
         _items("HOW TO CONFIRM", cause.confirm),
-        _items("TOLD APART FROM", tuple(f"{a}: {b}" for a, b in cause.told_apart_from)),
+        _items("TOLD APART FROM", tuple(f"{_named(a)}: {b}" for a, b in cause.told_apart_from)),
         _section("KERNEL REASONS", ", ".join(cause.kernel_reasons)),
         _section("DROP REASONS", ", ".join(cause.drop_reasons)),
         _section("COUNTERS THAT MOVE", ", ".join(cause.counters)),
@@ -50,6 +56,7 @@ def word_page(word: Word) -> str:
     parts = [
         f"{word.name} ({word.kind})",
         _section("MEANING", word.text),
-        _items("CAUSES", word.causes) + ("\n  See: rsttrace explain CAUSE" if word.causes else ""),
+        _items("CAUSES", tuple(map(_named, word.causes)))
+        + ("\n  See: rsttrace explain CAUSE" if word.causes else ""),
     ]
     return "\n\n".join(p for p in parts if p)

@@ -16,7 +16,6 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,10 +23,8 @@ from typing import Any
 
 import pytest
 
-from rsttrace.explain import Explained
 from rsttrace.lab import tcp
 from rsttrace.lab.net import Lab
-from rsttrace.matching import PATIENCE_NS
 from rsttrace.session import Session
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -130,10 +127,6 @@ class Running:
         raw = (self.directory / name).read_bytes()
         return raw[: raw.rfind(b"\n") + 1].decode()
 
-    def resets(self) -> list[dict[str, Any]]:
-        """The ``reset`` objects that a ``-j`` run has printed so far."""
-        return Done(0, self.text("out"), "").resets
-
     def wait_for(self, condition: Callable[[], bool], what: str) -> None:
         """Poll until the condition holds; fail at once if the process ended before."""
         held = False
@@ -152,7 +145,7 @@ class Running:
 
     def wait_resets(self, count: int) -> None:
         """Wait for so many resets in the output of ``-j``."""
-        self.wait_for(lambda: len(self.resets()) >= count, f"{count} resets")
+        self.wait_for(lambda: self.text("out").count('"type": "reset"') >= count, f"{count} resets")
 
     def end(self) -> Done:
         """Wait for the end."""
@@ -249,17 +242,6 @@ def live_session(**options: Any) -> Iterator[Session]:
     kallsyms = session.names._symbols._file
     if kallsyms:
         kallsyms.close()
-
-
-def settled(session: Session) -> list[Explained]:
-    """Everything that happened until now, explained: the last poll begins when the join has
-    given up waiting, however long the polls before it took."""
-    found, until = [], time.monotonic_ns() + PATIENCE_NS + 20_000_000
-    while True:
-        begun = time.monotonic_ns()
-        found += session.poll(20)
-        if begun > until:
-            return found
 
 
 # -- acts that reset ---------------------------------------------------------------------------

@@ -21,12 +21,12 @@ from rsttrace.lab import labs, tcp
 from rsttrace.lab.base import LabSpec
 from rsttrace.lab.errors import LabSkip
 from rsttrace.lab.net import ENDS, Lab
-from rsttrace.lab.runner import FAMILY_NAMES, TCP_MAKERS, Outcome, judge
+from rsttrace.lab.runner import FAMILY_NAMES, TCP_MAKERS, Outcome, judge, settle
 from rsttrace.model import FORWARDED, RECEIVED, REJECTED, SENT, SUPPRESSED
 from rsttrace.session import Session, in_order
 
 from .bursts import BURSTS, Scene, together
-from .conftest import knock, live_session, settled
+from .conftest import knock, live_session
 from .tap import Tap, Wire
 
 pytestmark = pytest.mark.kernel
@@ -114,7 +114,7 @@ class Stage:
 
     def finish(self) -> None:
         """Take what is left and give every reset to its act."""
-        self.seen += settled(self.session)
+        self.seen += settle(self.session)
         for act in self.acts:
             act.explained = in_order(e for e in self.seen if act.takes(e))
 
@@ -245,7 +245,7 @@ def test_captures_change_nothing(kind: str, room: int) -> None:
             capture.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, room)
             for _ in range(10):
                 knock(lab, 8080)
-        mine = [e for e in settled(session) if e.reset.flow.netns in lab.netns.values()]
+        mine = [e for e in settle(session) if e.reset.flow.netns in lab.netns.values()]
         found = Counter((e.reset.direction, e.verdict.cause) for e in mine)
         assert found == {(SENT, "closed-port"): 10, (RECEIVED, "connection-refused"): 10}
 
@@ -258,7 +258,7 @@ def test_firewall_resets_are_what_the_rule_counted() -> None:
         before = lab.tcp_out_rsts()
         together(40, lambda _: knock(lab, 8080))
         counted = re.search(r"counter packets (\d+)", lab.run("server", "nft", "list", "ruleset"))
-        mine = [e for e in settled(session) if e.reset.flow.netns in lab.netns.values()]
+        mine = [e for e in settle(session) if e.reset.flow.netns in lab.netns.values()]
         found = Counter((e.reset.direction, e.verdict.cause) for e in mine)
         assert counted
         assert found == {(SENT, "firewall-reject"): 40, (RECEIVED, "connection-refused"): 40}

@@ -175,28 +175,17 @@ def test_hidden_symbols_are_told(start: Starter, lab: Lab, hidden: tuple[str, ..
 
 
 EVERY_LAB = """
-import json, socket, time
-from rsttrace.matching import PATIENCE_NS
-from rsttrace.lab import labs, runner
+import json, socket
+from rsttrace.lab import labs
+from rsttrace.lab.runner import run_lab
 from rsttrace.session import Session
-
-def settle(session):
-    # run_lab()'s own counts time only; a look-up in a module's symbols can take all of it
-    found, until = [], time.monotonic_ns() + PATIENCE_NS + 20_000_000
-    while True:
-        begun = time.monotonic_ns()
-        found += session.poll(20)
-        if begun > until:
-            return found
-
-runner.settle = settle
 with Session() as session:
     session.learn_host()
     assert not session.symbols_available
     for spec in labs():
         if socket.AF_INET not in spec.families:
             continue
-        outcome = runner.run_lab(session, spec, socket.AF_INET)
+        outcome = run_lab(session, spec, socket.AF_INET)
         if outcome.skipped:
             continue
         promised = sorted((e.direction, e.cause) for e in spec.expect)

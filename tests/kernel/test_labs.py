@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
+from typing import cast
 
 import pytest
 
+from rsttrace.explain import Explained
 from rsttrace.lab import labs
 from rsttrace.lab.base import LabSpec
-from rsttrace.lab.runner import FAMILY_NAMES, run_lab
+from rsttrace.lab.runner import FAMILY_NAMES, run_lab, settle
+from rsttrace.matching import PATIENCE_NS
 from rsttrace.session import Session
 
 from .conftest import live_session
@@ -44,6 +48,22 @@ def test_verdict(session: Session, spec: LabSpec, family: int) -> None:
         pytest.skip(outcome.skipped)
     assert not outcome.problems, "\n".join(outcome.problems)
     assert len(outcome.explained) == len(spec.expect)
+
+
+def test_settle_waits_for_the_trace() -> None:
+    """A poll may take long, as when a firewall lab loads a module and its symbols are read: the
+    last one must begin after the join's patience is over, or the resets stay in there."""
+    begun: list[int] = []
+
+    class Slow:
+        def poll(self, timeout_ms: int) -> list[Explained]:
+            begun.append(time.monotonic_ns())
+            time.sleep(PATIENCE_NS / 1e9 + 0.05)
+            return []
+
+    start = time.monotonic_ns()
+    settle(cast(Session, Slow()))
+    assert begun[-1] - start > PATIENCE_NS
 
 
 def test_every_cause_with_a_lab_is_reached() -> None:

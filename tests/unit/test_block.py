@@ -58,7 +58,7 @@ def fits(lines: list[str], width: int) -> None:
 def test_example_of_the_design() -> None:
     head, *rest = block(unread(), width=100)
     assert head == (
-        "    0.000000  SENT 10.0.0.5:8080 > 10.0.0.9:51234  unread-data-on-close  (certain)"
+        "    0.000000  SENT  10.0.0.5:8080 > 10.0.0.9:51234  unread-data-on-close  (certain)"
     )
     assert rest[0].startswith("  nginx[1432] closed the socket while 312 received bytes were still")
     labels = [line[2:10].strip() for line in rest if line[2:10].strip() and line[10:11] != " "]

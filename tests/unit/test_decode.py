@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rsttrace.decode import Decoder, address_text, c_string, state_name
+from rsttrace.lab import tcp
 from rsttrace.packet import RST
 from rsttrace.records import Record
 
@@ -109,6 +110,11 @@ def test_states() -> None:
     assert decode(sk_state=12).state == "NEW_SYN_RECV"
     assert state_name(42) == "42"
     assert state_name(0) is None
+
+
+def test_states_are_those_of_the_kernel() -> None:
+    """include/net/tcp_states.h, written down twice."""
+    assert [state_name(i) for i in range(1, len(tcp.STATES))] == list(tcp.STATES[1:])
 
 
 def test_frames_of_the_tracer_and_suffixes_of_clones_are_cut() -> None:

@@ -121,6 +121,19 @@ def test_owner_of_a_listener() -> None:
     assert ask(one).owner is None
 
 
+def test_listener_owns_no_reset_without_a_socket() -> None:
+    one = sent_reset(answered(segment(), P1))
+    assert ask(one, listeners=Listeners([listener()])).owner is None
+
+
+def test_listener_is_not_called_the_owner_of_what_was_accepted() -> None:
+    """A master listens and its workers accept: naming the master as owner would be wrong."""
+    passive = history(flags=2, close_ns=0)
+    one = received_reset(judged("ESTABLISHED", history=passive, sock=sock(inode=0)))
+    facts = ask(one, listeners=Listeners([listener(pid=7, comm="java")]))
+    assert (facts.owner, facts.listener) == (None, JAVA)
+
+
 def test_owner_that_is_not_known() -> None:
     one = received_reset(judged("ESTABLISHED", history=None))
     assert ask(one, FakeContext()).owner is None

@@ -145,6 +145,9 @@ def test_firewall_of_this_host() -> None:
     rejected = sender_of(explained(one))
     got = explained(received_reset(judged("SYN_SENT", REFUSED)), sender=rejected).verdict
     assert (got.initiator, got.log_term) == ("local-firewall", "not-applicable")
+    other = Sender("closed-port", "certain", "...", False)
+    got = explained(received_reset(judged("SYN_SENT", REFUSED)), sender=other).verdict
+    assert (got.initiator, got.log_term) == ("server", "tcp-rst-from-server")
 
 
 # -- remedies, benign, phase -----------------------------------------------------------------------

@@ -83,11 +83,14 @@ def test_receiver_is_told_the_senders_cause() -> None:
     assert got.verdict.remedies == sent.verdict.remedies
 
 
-def test_receiver_that_did_not_believe_it_is_told_as_well() -> None:
+def test_receiver_that_did_not_believe_it_has_its_own_verdict() -> None:
+    """What the sender must change, and whether that matters, says nothing about this end."""
     gone = dropped(PACKET, "NO_SOCKET", flow=THEIRS)
     sent, got = pipeline(*BOTH_ENDS[:2], at(20, gone), BOTH_ENDS[3]).flush()
     assert got.reset.direction == "rejected"
-    assert got.verdict.remedies == sent.verdict.remedies
+    assert got.verdict.cause == "reset-no-socket"
+    assert got.verdict.remedies != sent.verdict.remedies
+    assert got.verdict.benign
 
 
 def test_receiver_that_comes_first_waits_for_the_sender() -> None:

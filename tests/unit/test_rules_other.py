@@ -91,7 +91,7 @@ def test_hook_is_named(caller: str, hook: str) -> None:
 
 def test_own_firewall_rejects_what_this_host_sends() -> None:
     found = rejected(OUTPUT)
-    assert f"from this host to {HERE}:{PORT}" in found.summary
+    assert f"to {HERE}:{PORT}; it never left this host" in found.summary
 
 
 @pytest.mark.parametrize(

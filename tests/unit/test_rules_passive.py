@@ -252,6 +252,11 @@ def test_not_a_late_segment(trigger: Packet, past: History | None) -> None:
     assert ask("late-segment", trigger, history=past) is None
 
 
+def test_handshake_that_fails_is_no_late_segment() -> None:
+    """The same tuple again: it is the new connection's last ACK that was refused."""
+    assert ask("late-segment", DATA, P5, history=earlier(), **LISTENING) is None
+
+
 # -- data-after-close and tls-close-notify ---------------------------------------------------------
 
 READERS_GONE: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
@@ -279,6 +284,15 @@ def test_tls_close_notify(how: str) -> None:
     assert found
     assert found.confidence == "certain"
     assert "no data was lost" in found.summary
+
+
+def test_time_of_the_close_is_told_only_if_it_was_seen() -> None:
+    seen = ask("data-after-close", DATA, P2, history=history(close_ns=T - 35 * MS), **CLOSED)
+    assert seen
+    assert "closed 35 ms earlier" in seen.evidence
+    unseen = ask("data-after-close", DATA, P2, history=history(close_ns=0), **CLOSED)
+    assert unseen
+    assert not any("earlier" in line for line in unseen.evidence)
 
 
 def test_shutdown_of_a_socket_that_is_still_held() -> None:

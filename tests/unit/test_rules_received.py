@@ -183,6 +183,25 @@ def test_reset_after_fin_matters_only_to_who_still_holds_it(socket: Any, benign:
     assert found.benign is benign
 
 
+@pytest.mark.parametrize(
+    ("state", "words"),
+    [
+        ("FIN_WAIT1", "ECONNRESET on the next read"),
+        ("FIN_WAIT2", "ECONNRESET on the next read"),
+        ("CLOSING", "end of file"),  # the peer's FIN had come
+        ("LAST_ACK", "end of file"),
+    ],
+)
+def test_what_the_holder_of_a_half_closed_socket_sees(state: str, words: str) -> None:
+    held = ask("reset-after-fin", state)
+    assert held
+    assert held.sees
+    assert words in held.sees
+    orphan = ask("reset-after-fin", state, sock=sock(has_socket=False))
+    assert orphan
+    assert orphan.sees is None
+
+
 def test_reset_no_socket() -> None:
     gone = dropped(segment(RST), "NO_SOCKET")
     found = finding("reset-no-socket", received_reset(gone, arrived(), direction="rejected"))

@@ -49,8 +49,8 @@ def _hint(case: Case) -> tuple[str, str]:
             f": {name} is bound to another address",
             f"connect to {other[0].address}, or bind the server to {flow.local} or to any address",
         )
-    gone = table.closed_on_port(flow.netns, flow.lport) if table else None
-    if gone:
+    gone = table.closed_on_port(flow.netns, flow.lport, case.reset.time_ns) if table else None
+    if gone and gone.address in (flow.local, ANY_OF[flow.family]):
         ago = duration(case.seconds_since(gone.closed_ns))
         return f": {gone.name} stopped listening {ago} ago", "start the server again"
     elsewhere = [x for x in case.listeners() if x.netns != flow.netns]

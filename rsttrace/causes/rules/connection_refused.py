@@ -26,9 +26,15 @@ def rule(case: Case) -> Finding | None:
     why = "nothing listens there, or a firewall there rejects"
     if sender:
         why = sender.words
+    summary = f"{case.remote} refused the connection of {case.who}: {why}."
+    if sender and sender.cause == "firewall-reject":
+        summary = (
+            f"A firewall on this host, not {case.remote} itself, refused the connection "
+            f"of {case.who} to {case.remote}."
+        )
     return Finding(
         CERTAIN,
-        f"{case.remote} refused the connection of {case.who}: {why}.",
+        summary,
         ("state SYN_SENT", *packet_evidence(case), *after, *sender_evidence(case)),
         initiator=None if sender else SERVER,
     )

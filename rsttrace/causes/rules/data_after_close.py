@@ -9,6 +9,7 @@ from rsttrace.causes.case import (
     Finding,
     count_of,
     duration,
+    how_it_ended,
     name_of,
     reason_evidence,
 )
@@ -61,11 +62,17 @@ def rule(case: Case) -> Finding | None:
     still_open = bool(case.sock and case.sock.has_socket)
     # what cannot be read may have been a TLS goodbye, which is harmless
     unclear = not data.payload and data.length <= MAX_ALERT_BYTES
-    did = "shut the socket down for reading" if still_open else "had closed the socket"
+    history = case.history
+    if still_open:
+        did = "shut the socket down for reading"
+    elif history and history.closed_by_exit:
+        did = f"{how_it_ended(history.close_exit_code)}, which closed the socket"
+    else:
+        did = "had closed the socket"
     return Finding(
         LIKELY if unclear else CERTAIN,
         f"{closer_of(case)} {did}, then {count_of(data.length, 'byte')} came from "
-        f"{case.remote}: nobody can read them.",
+        f"{case.remote}: nobody can read that any more.",
         (f"{data.flag_text} with {count_of(data.length, 'byte')}", *closed_evidence(case)),
         missing="the payload (a TLS goodbye would be harmless)" if unclear else "",
     )

@@ -7,7 +7,10 @@ from rsttrace.packet import SYN
 
 CAUSE = "firewall-reject"
 
+# the innermost of these names the tool that the rule was written with
 _TABLES = {
+    "reject_tg": "an iptables rule (REJECT --reject-with tcp-reset)",
+    "reject_tg6": "an ip6tables rule (REJECT --reject-with tcp-reset)",
     "nft_do_chain": "an nftables rule (reject with tcp reset)",
     "ipt_do_table": "an iptables rule (REJECT --reject-with tcp-reset)",
     "ip6t_do_table": "an ip6tables rule (REJECT --reject-with tcp-reset)",
@@ -44,12 +47,12 @@ def rule(case: Case) -> Finding | None:
     if reset.trigger_drop:
         evidence.append(f"the {what} was dropped with {reset.drop_reason}")
     where = f" in the {hook} hook" if hook else ""
+    target = f"from {case.remote} to {case.local}"
     own = hook in ("output", "postrouting")
-    target = f"from this host to {case.local}" if own else f"from {case.remote} to {case.local}"
+    outcome = "it never left this host" if own else "no application was involved"
     return Finding(
         CERTAIN,
-        f"{table[0].upper()}{table[1:]}{where} rejected {what} {target}; "
-        "no application was involved.",
+        f"{table[0].upper()}{table[1:]}{where} rejected {what} {target}; {outcome}.",
         tuple(evidence),
         phase="establishment" if new else "transfer",
         initiator=LOCAL_FIREWALL,

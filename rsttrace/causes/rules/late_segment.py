@@ -6,6 +6,8 @@ from rsttrace.causes.case import CERTAIN, LIKELY, Case, Finding, duration
 from rsttrace.packet import SYN
 
 CAUSE = "late-segment"
+# longer than a segment is under way, shorter than the first retransmissions give up
+ON_ITS_WAY_S = 1.0
 
 
 def rule(case: Case) -> Finding | None:
@@ -23,10 +25,19 @@ def rule(case: Case) -> Finding | None:
         how = f"a reset from the peer had ended it {ago} before"
     else:
         how = f"it had ended in {recent.old_state} {ago} before"
+    what = f"{trigger.flag_text} with {trigger.length} bytes met no connection"
+    if case.seconds_since(recent.change_ns) > ON_ITS_WAY_S:
+        return Finding(
+            LIKELY,
+            f"{case.remote} goes on with a connection that is over ({how}): it seems not to "
+            "know, because that was lost or filtered on its way.",
+            (how, what, "too late to have been on its way then"),
+            benign=False,
+        )
     known = recent.sent_reset or recent.got_reset
     return Finding(
         CERTAIN if known else LIKELY,
         f"{trigger.flag_text} from {case.remote} was still on its way when the connection "
         f"was over: {how}.",
-        (how, f"{trigger.flag_text} with {trigger.length} bytes met no connection"),
+        (how, what),
     )

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import signal
-
-from rsttrace.causes.case import CERTAIN, LIKELY, Case, Finding, count_of
+from rsttrace.causes.case import CERTAIN, LIKELY, Case, Finding, count_of, how_it_ended
 from rsttrace.causes.rules.unread_data_on_close import (
     ABORT_ON_CLOSE,
     closed_unread,
@@ -32,15 +30,3 @@ def rule(case: Case) -> Finding | None:
             *closing_evidence(case, unread),
         ),
     )
-
-
-def how_it_ended(exit_code: int) -> str:
-    """``task_struct.exit_code``: signal in the low seven bits, exit status above eight."""
-    number = exit_code & 0x7F
-    if not number:
-        return f"exited with status {exit_code >> 8 & 0xFF}"
-    try:
-        name = signal.Signals(number).name
-    except ValueError:
-        name = f"signal {number}"
-    return f"was killed by {name}"
