@@ -23,6 +23,7 @@ from rsttrace.recording import Recorder
 
 # a record is stamped when its hook starts and handed over some microseconds later
 MARGIN_NS = 2_000_000
+LAST_READS = 2
 
 
 class KernelNames:
@@ -114,9 +115,12 @@ class Session:
         return self.pipeline.advance(now - MARGIN_NS)
 
     def finish(self) -> list[Explained]:
-        """Read what is left and explain everything, complete or not."""
-        while raw := self._reader.read(0):
-            self._take(raw)
+        """Read what is there now and explain everything, complete or not.
+
+        Not until nothing comes any more: a flood would never end.
+        """
+        for _ in range(LAST_READS):
+            self._take(self._reader.read(0))
         return self.pipeline.flush()
 
     def _take(self, raw: list[bytes]) -> None:

@@ -50,7 +50,9 @@ def run_labs(names: tuple[str, ...], family: int | None, **options: Any) -> int:
     import socket
 
     from rsttrace.cli.show import make_sink
-    from rsttrace.lab.runner import run_lab
+    from rsttrace.kernel.filters import c_expression
+    from rsttrace.kernel.loader import load_in_background, prepare
+    from rsttrace.lab.runner import only_labs, run_lab
     from rsttrace.output import Output
     from rsttrace.session import Session
     from rsttrace.tracing import Stopper
@@ -64,7 +66,7 @@ def run_labs(names: tuple[str, ...], family: int | None, **options: Any) -> int:
     # a KeyboardInterrupt while a namespace is made or removed would leave it behind
     stopper = Stopper()
     wrong = ran = 0
-    with Session() as session:
+    with Session(load_in_background(prepare(), c_expression(only_labs()))) as session:
         session.learn_host()
         session.pipeline.since_ns = None  # the labs' namespaces are younger than the trace
         sink = make_sink(options, session.wall_offset_ns, session.started_ns)

@@ -35,12 +35,9 @@ class Symbols:
     @property
     def available(self) -> bool:
         """Can addresses be named at all?"""
-        return self._file is not None and not self._hidden()
-
-    def _hidden(self) -> bool:
-        assert self._file is not None
-        self._file.seek(0)
-        return self._file.read(16).strip(b"0") == b""
+        if not self._addresses:
+            self.load()
+        return any(self._addresses)  # hidden ones read as zero
 
     def name(self, address: int) -> str | None:
         """Function at a return address, None if it is not known."""

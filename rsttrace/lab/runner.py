@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rsttrace.explain import Explained
+from rsttrace.kernel.filters import Filter
 from rsttrace.lab.base import Expect, LabSpec
 from rsttrace.lab.errors import LabError, LabSkip
-from rsttrace.lab.net import Lab
+from rsttrace.lab.net import ADDRESSES, Lab
 from rsttrace.matching import PATIENCE_NS
 from rsttrace.model import SENT, SUPPRESSED
 from rsttrace.session import Session, in_order
@@ -42,6 +43,11 @@ class Outcome:
         if self.skipped:
             return "skipped"
         return "WRONG" if self.problems else "right"
+
+
+def only_labs() -> Filter:
+    """The addresses of the labs: what else happens on a busy host is not their matter."""
+    return Filter(addresses=tuple(a for ends in ADDRESSES.values() for a in ends.values()))
 
 
 def run_lab(session: Session, spec: LabSpec, family: int) -> Outcome:

@@ -61,7 +61,7 @@ def test_block(start: Starter, lab: Lab) -> None:
     done = trace.stop().clean()
     assert done.code == 0
     assert done.err.startswith("Tracing TCP resets on ")
-    way = r"(SENT|RECV) ?[\d.]+:\d+ ([<>]) [\d.]+:\d+"
+    way = r"(SENT|RECV) +[\d.]+:\d+ ([<>]) [\d.]+:\d+"
     head = rf"^\d\d:\d\d:\d\d\.\d{{3}}  {way}\n?  [a-z-]+  \(certain\)$"  # in one line if it fits
     ways = Counter(re.findall(head, done.out, re.MULTILINE))
     assert ways == {("SENT", ">"): 3, ("RECV", "<"): 3}

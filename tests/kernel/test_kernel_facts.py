@@ -134,7 +134,6 @@ PER_CPU = """\
 """
 
 
-@pytest.mark.xfail(strict=True, reason="Symbols looks at the first address only")
 def test_table_of_an_older_kernel(tmp_path: Path) -> None:
     """x86-64 before 6.15 lists its per-CPU variables first, from address 0: nothing is hidden."""
     file = tmp_path / "kallsyms"

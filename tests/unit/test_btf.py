@@ -17,7 +17,7 @@ INT, PTR, ARRAY, STRUCT, UNION, ENUM, FWD, TYPEDEF = 1, 2, 3, 4, 5, 6, 7, 8
 VOLATILE, CONST, FUNC, FUNC_PROTO, VAR, DATASEC, FLOAT, DECL_TAG, TYPE_TAG = (
     9, 10, 12, 13, 14, 15, 16, 17, 18
 )  # fmt: skip
-ENUM64 = 19
+RESTRICT, ENUM64 = 11, 19
 
 
 class Blob:
@@ -104,7 +104,8 @@ def test_members_with_anonymous_unions_typedefs_and_bit_fields() -> None:
     number = every_kind(blob)
     inner = blob.struct("", 8, ("first", number, 0), ("second", number, 32))
     union = blob.struct("", 8, ("", inner, 0), ("whole", number, 0), kind=UNION)
-    alias = blob.add(TYPEDEF, "alias_t", blob.add(CONST, last=blob.add(VOLATILE, last=union)))
+    volatile = blob.add(VOLATILE, last=blob.add(RESTRICT, last=union))
+    alias = blob.add(TYPEDEF, "alias_t", blob.add(CONST, last=volatile))
     blob.struct("outer", 32, ("head", number, 0), ("", union, 64), ("named", alias, 128))
     blob.struct("bits", 8, ("flag", number, 3 << 24 | 8), ("wide", number, 32), flag=1)
     btf = Btf(blob.raw(), ("outer", "bits", "missing"))

@@ -151,7 +151,9 @@ def test_words() -> None:
         assert set(word.causes) <= set(CAUSES) | PLANNED, name
         if word.kind == "errno":
             assert name in errno.errorcode.values()
-        assert all(len(line) <= WIDTH for line in word_page(word).splitlines()), name
+        page = word_page(word)
+        assert all(len(line) <= WIDTH for line in page.splitlines()), name
+        assert ("rsttrace explain CAUSE" in page) == bool(word.causes), name
 
 
 def test_words_people_bring() -> None:

@@ -6,8 +6,7 @@ from typing import Any
 
 import pytest
 
-from rsttrace.causes.case import Finding
-from rsttrace.causes.rules.process_exit_unread_data import how_it_ended
+from rsttrace.causes.case import Finding, how_it_ended
 from rsttrace.enrich import Facts
 from rsttrace.packet import ACK, RST
 

@@ -90,8 +90,9 @@ def test_hook_is_named(caller: str, hook: str) -> None:
 
 
 def test_own_firewall_rejects_what_this_host_sends() -> None:
-    found = rejected(OUTPUT)
-    assert f"to {HERE}:{PORT}; it never left this host" in found.summary
+    postrouting = (*XMIT, "nf_send_reset", "nft_do_chain", "nf_hook_slow", "ip_output")
+    for frames in (OUTPUT, postrouting):
+        assert f"to {HERE}:{PORT}; it never left this host" in rejected(frames).summary
 
 
 @pytest.mark.parametrize(

@@ -101,6 +101,8 @@ def test_closed_port() -> None:
         (segment(SYN), P2, {**LISTENING}),  # a listener answered
         (segment(SYN | ACK), P1, {}),  # the answer to a SYN that we never sent
         (segment(SYN | FIN), P1, {}),
+        (segment(PSH), P1, {}),  # neither SYN nor ACK: a scan
+        (segment(0), P1, {}),
         (segment(ACK), P1, {}),
         (DATA, P1, {}),
     ],
@@ -383,6 +385,7 @@ def test_overflow_named_by_the_kernel_but_drained_since() -> None:
     found = finding("accept-queue-overflow", reset)
     assert found
     assert found.confidence == "likely"
+    assert "drop reason TCP_LISTEN_OVERFLOW" in found.evidence
 
 
 @pytest.mark.parametrize(
