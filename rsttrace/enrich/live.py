@@ -17,6 +17,7 @@ SCAN_SECONDS = 0.2
 SCAN_BURST = 0.5  # seconds of scanning at once
 SCAN_SHARE = 0.1  # of the time, in the long run
 CACHE_SECONDS = 2.0
+NEW_NAMESPACE_SECONDS = 0.1
 CACHE_SIZE = 4096
 
 Noted = Callable[[str, str, object], None]
@@ -85,7 +86,8 @@ class LiveContext:
     def netns_name(self, inode: int) -> str | None:
         """``host`` for process 1's, else the name under /run/netns, else None."""
         now = time.monotonic()
-        if now - self._named > CACHE_SECONDS:
+        patience = CACHE_SECONDS if inode in self._netns else NEW_NAMESPACE_SECONDS
+        if now - self._named > patience:
             self._netns, self._named = _netns_names(), now
         name = self._netns.get(inode)
         if self._told.get(inode, "") != name:

@@ -7,7 +7,8 @@ import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-SENT_HOOKS = ("tcp_send_reset", "net_dev_queue")
+# net_dev_queue stays for received ones: it tells those that only pass through
+SENT_HOOKS = ("tcp_send_reset",)
 RECEIVED_HOOKS = ("tcp_receive_reset", "netif_receive_skb")
 
 # IPv4 addresses are kept as ::ffff:a.b.c.d: ten zero bytes, then two of 0xff

@@ -185,10 +185,8 @@ class Kernel:
 @contextlib.contextmanager
 def _captured_stderr() -> Any:
     """Keep the compiler's talk off the user's terminal; yields a function that returns it."""
-    import tempfile
-
     saved = os.dup(2)
-    with tempfile.TemporaryFile() as file:
+    with os.fdopen(os.memfd_create("compiler"), "w+b") as file:
         os.dup2(file.fileno(), 2)
 
         def text() -> str:

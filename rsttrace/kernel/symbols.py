@@ -66,6 +66,7 @@ class Symbols:
         """Read the table now (about 0.1 s); otherwise the first look-up does."""
         if self._file is None:
             return
+        self._modules_changed()  # what is read now is what these modules have
         self._file.seek(0)
         text = self._file.read()
         while more := self._file.read():

@@ -84,6 +84,15 @@ def test_module_that_is_loaded_later(files: Files) -> None:
     assert symbols.name(0xFFFFFFFF81000101) == "tcp_v4_rcv"
 
 
+def test_loaded_table_is_not_read_again_while_the_modules_stay(files: Files) -> None:
+    """A second read would cost the poll loop 0.1 s just when the first reset comes."""
+    files.write(CORE, "nf_tables 16384 1 - Live 0x0\n")
+    symbols = files.symbols()
+    symbols.load()
+    files.kallsyms.write_text(CORE.replace("tcp_v4_rcv", "read_again"))
+    assert symbols.name(0xFFFFFFFF81000101) == "tcp_v4_rcv"
+
+
 def test_module_name_is_cut(files: Files) -> None:
     files.write(CORE + MODULE)
     assert files.symbols().name(0xFFFFFFFFC0001001) == "nf_send_reset"
