@@ -70,7 +70,6 @@ struct handshake {
 BPF_PERF_OUTPUT(events);
 BPF_PERCPU_ARRAY(scratch, struct record, SCRATCH_SLOTS);
 BPF_PERCPU_ARRAY(depth, u32, 1);
-BPF_PERCPU_ARRAY(sent, u64, KIND_COUNT);	/* records handed to the perf buffer */
 BPF_PERCPU_ARRAY(lost, u64, KIND_COUNT);	/* records that did not fit */
 BPF_TABLE("lru_hash", u64, struct history, sockets, 32768);
 BPF_TABLE("lru_hash", struct flow_key, struct history, closed, 16384);
@@ -89,7 +88,7 @@ INLINE void add_one(u64 *n)
 /*
  * A record from this CPU's scratch. Hooks nest: a softirq may interrupt a hook that runs in
  * process context, so each level has its own slot. Every get_record() that returned a
- * record is followed by submit() or drop_record().
+ * record is followed by submit().
  */
 INLINE struct record *get_record(u32 kind)
 {
@@ -122,8 +121,8 @@ INLINE void drop_record(void)
 }
 
 /*
- * Send the record as far as it is filled, and give it back. KEEP(r) is the user's filter as a C expression over the tuple, made by
- * kernel/filters.py.
+ * Send the record as far as it is filled, and give it back. KEEP(r) is the user's filter as a
+ * C expression over the tuple, made by kernel/filters.py.
  */
 INLINE int submit(void *ctx, struct record *r, u32 stack_bytes)
 {
@@ -139,8 +138,6 @@ INLINE int submit(void *ctx, struct record *r, u32 stack_bytes)
 	if (KEEP(r) || kind == KIND_INET_SOCK_SET_STATE) {
 		if (events.perf_submit(ctx, r, size))
 			add_one(lost.lookup(&kind));
-		else
-			add_one(sent.lookup(&kind));
 	}
 	drop_record();
 	return 0;

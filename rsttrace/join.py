@@ -80,12 +80,9 @@ class Joiner:
     # -- the hooks
 
     def _decided(self, record: Record) -> None:
-        reset = None if record.skb else self._active_wire(record)
-        if reset:
-            reset.decided = record
-        else:
-            reset = self._new(SENT, record)
-            reset.decided = record
+        sent = None if record.skb else self._active_wire(record)
+        reset = sent or self._new(SENT, record)
+        reset.decided = record
         if record.skb:
             self._triggers[record.skb] = reset
             reset.unread_judgement = self._not_a_reset.pop(record.sk, None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from rsttrace.records import Record
+from rsttrace.records import Record, at
 
 ANY_OF = {4: "0.0.0.0", 6: "::"}
 ANY = tuple(ANY_OF.values())
@@ -30,8 +30,7 @@ class Listener:
     def name(self) -> str:
         """``nginx[1432]``, or the bare address if the owner is not known."""
         who = f"{self.comm}[{self.pid}]" if self.pid and self.comm else "a process"
-        at = f"[{self.address}]" if ":" in self.address else self.address
-        return f"{who} on {at}:{self.port}"
+        return f"{who} on {at(self.address, self.port)}"
 
 
 class Listeners:

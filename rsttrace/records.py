@@ -7,6 +7,11 @@ from dataclasses import dataclass
 from rsttrace.packet import Packet
 
 
+def at(address: str, port: int) -> str:
+    """``10.0.0.1:80`` or ``[fd00::1]:80``."""
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+
+
 @dataclass(frozen=True, slots=True)
 class Flow:
     """Both ends as this host sees them; addresses as text, ports in host order."""

@@ -73,8 +73,7 @@ class Session:
         self.wall_offset_ns = time.time_ns() - time.monotonic_ns()
         self.names = KernelNames(symbols, self.kernel.features.enums)
         self._recorder = Recorder(record) if record else None
-        noted = self._recorder.context if self._recorder else None
-        self.context = LiveContext(noted) if noted else LiveContext()
+        self.context = LiveContext(self._recorder.context) if self._recorder else LiveContext()
         self.pipeline = Pipeline(self.layout, self.names, self.context, since_ns=self.started_ns)
         # what came before the perf buffer was open is not part of this trace
         self._lost_before = self.kernel.lost()

@@ -9,7 +9,7 @@ from rsttrace.enrich import Facts, Process
 from rsttrace.listeners import Listener
 from rsttrace.model import Reset
 from rsttrace.packet import Packet
-from rsttrace.records import History, Sock
+from rsttrace.records import History, Sock, at
 
 CERTAIN, LIKELY, POSSIBLE, UNKNOWN = "certain", "likely", "possible", "unknown"
 CLIENT, SERVER, LOCAL_FIREWALL, MIDDLEBOX = "client", "server", "local-firewall", "middlebox"
@@ -119,6 +119,11 @@ class Case:
         return name_of(self.facts.owner, unknown)
 
     @property
+    def mptcp_join(self) -> bool:
+        """Did MPTCP's own code decide (subflow_syn_recv_sock() and others)?"""
+        return any(frame.startswith("subflow_") for frame in self.reset.frames)
+
+    @property
     def local(self) -> str:
         """This end as address:port."""
         return at(self.reset.flow.local, self.reset.flow.lport)
@@ -145,11 +150,6 @@ class Case:
     def stack_evidence(self, *functions: str) -> str:
         """Those of the functions that are in the stack, innermost first."""
         return "stack: " + " < ".join(f for f in self.reset.frames if f in functions)
-
-
-def at(address: str, port: int) -> str:
-    """``10.0.0.1:80`` or ``[fd00::1]:80``."""
-    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
 
 
 def name_of(process: Process | None, default: str = "a process") -> str:

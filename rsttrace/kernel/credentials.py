@@ -7,10 +7,11 @@ import ctypes
 import platform
 from collections.abc import Iterator
 
+from rsttrace.privileges import NOBODY
+
 SETRESUID = {"x86_64": 117, "aarch64": 147}
 PR_GET_SECUREBITS, PR_SET_SECUREBITS = 27, 28
 SECBIT_NO_SETUID_FIXUP = 4  # a change of uid keeps the capabilities
-NOBODY = 65534
 
 
 @contextlib.contextmanager

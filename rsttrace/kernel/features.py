@@ -20,7 +20,6 @@ HOOKS: Mapping[str, str] = {
     "inet_sk_error_report": "the errno of aborts without a reset (kernels before 5.14 lack it)",
 }
 ENUMS = ("sk_rst_reason", "skb_drop_reason")
-SUBSYSTEM_SHIFT = 16  # enum skb_drop_reason: the high half is the subsystem
 
 _OFF = re.compile(r"\bOFF\((\w+),\s*(\w+)\)")
 _READ = re.compile(r"\bREAD\([^;]*?,\s*(\w+),\s*(\w+)\)")

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from rsttrace.explain import Explained
 from rsttrace.model import RECEIVED, REJECTED
+from rsttrace.records import at
 
 Clock = Callable[[Explained], str]
 
@@ -99,12 +100,8 @@ def call_chain(frames: tuple[str, ...]) -> str:
 def arrow(explained: Explained) -> str:
     """``local > remote`` in the direction the RST went."""
     flow = explained.reset.flow
-    local = f"[{flow.local}]:{flow.lport}" if ":" in flow.local else f"{flow.local}:{flow.lport}"
-    remote = (
-        f"[{flow.remote}]:{flow.rport}" if ":" in flow.remote else f"{flow.remote}:{flow.rport}"
-    )
     sign = "<" if explained.reset.direction in (RECEIVED, REJECTED) else ">"
-    return f"{local} {sign} {remote}"
+    return f"{at(flow.local, flow.lport)} {sign} {at(flow.remote, flow.rport)}"
 
 
 def kernel_words(explained: Explained, room: int = 10**6) -> str:

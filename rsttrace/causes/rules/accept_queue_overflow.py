@@ -13,7 +13,7 @@ def rule(case: Case) -> Finding | None:
     reset, sock, trigger = case.reset, case.sock, case.trigger
     if not case.passive or not reset.in_stack("tcp_check_req") or reset.state != "LISTEN":
         return None
-    if not trigger or trigger.has(SYN) or not sock or _mptcp(case):
+    if not trigger or trigger.has(SYN) or not sock or case.mptcp_join:
         return None
     full = sock.ack_backlog > sock.max_ack_backlog
     named = reset.drop_reason == "TCP_LISTEN_OVERFLOW"
@@ -31,7 +31,3 @@ def rule(case: Case) -> Finding | None:
             *((f"drop reason {reset.drop_reason}",) if reset.drop_reason else ()),
         ),
     )
-
-
-def _mptcp(case: Case) -> bool:
-    return any(f.startswith("subflow_") for f in case.reset.frames)

@@ -21,7 +21,8 @@ ECHO_NS = 2_000_000_000
 def rule(case: Case) -> Finding | None:
     """Data, ACK or FIN that matched no connection, and none with this tuple ended lately."""
     reset, trigger = case.reset, case.trigger
-    listener = case.passive and reset.state == "LISTEN" and not _handshake(case)
+    handshake = case.mptcp_join or reset.in_stack("tcp_check_req")
+    listener = case.passive and reset.state == "LISTEN" and not handshake
     if not (case.socketless or listener) or case.recent:
         return None
     if not trigger or trigger.has(SYN) or not trigger.has(ACK):
@@ -46,8 +47,3 @@ def rule(case: Case) -> Finding | None:
             *(() if spoke else ("a bare ACK can also be a scan",)),
         ),
     )
-
-
-def _handshake(case: Case) -> bool:
-    frames = case.reset.frames
-    return "tcp_check_req" in frames or any(f.startswith("subflow_") for f in frames)
