@@ -54,6 +54,8 @@ struct history {
 	u32 old_state;
 	u32 close_flags;
 	u32 close_exit_code;
+	u32 error;
+	u32 pad;
 	u8 comm[16];
 	u8 close_comm[16];
 };
@@ -63,6 +65,8 @@ struct handshake {
 	u64 tx_ns;
 	u32 rx_seq;
 	u32 rx_ttl;
+	u32 rx_id;
+	u32 tx_seq;
 };
 
 #define SCRATCH_SLOTS 4
@@ -234,6 +238,7 @@ INLINE void use_history(struct record *r, const struct history *h, u32 have)
 	r->h_close_flags = h->close_flags;
 	r->h_close_exit_code = h->close_exit_code;
 	r->h_old_state = h->old_state;
+	r->h_error = h->error;
 	__builtin_memcpy(r->h_comm, h->comm, sizeof(h->comm));
 	__builtin_memcpy(r->h_close_comm, h->close_comm, sizeof(h->close_comm));
 	r->have |= have;
@@ -251,6 +256,18 @@ INLINE void read_history(struct record *r, u64 sk, const struct flow_key *k)
 	h = closed.lookup((struct flow_key *)k);
 	if (h)
 		use_history(r, h, HAVE_CLOSED);
+}
+
+/* An error that no RST told of has ended this connection. */
+INLINE void note_error(u64 sk, const struct flow_key *k, u32 error)
+{
+	struct history *h = sockets.lookup(&sk);
+
+	if (h)
+		h->error = error;
+	h = closed.lookup((struct flow_key *)k);
+	if (h)
+		h->error = error;
 }
 
 INLINE void mark_history(u64 sk, const struct flow_key *k, u32 flag)

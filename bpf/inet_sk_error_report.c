@@ -4,18 +4,24 @@ RAW_TRACEPOINT_PROBE(inet_sk_error_report)
 {
 	u64 sk = ctx->args[0];
 	struct flow_key k = {};
+	u32 error = 0, stack_bytes;
 	struct record *r;
 
-	if (!is_tcp(sk))
+	READ(&error, sk, sock, sk_err);
+	/* the error queue (time stamps, zero copy) speaks up with no error */
+	if (!error || !is_tcp(sk))
 		return 0;
 	r = get_record(KIND_INET_SK_ERROR_REPORT);
 	if (!r)
 		return 0;
 	read_task(r);
-	READ(&r->errno, sk, sock, sk_err);
+	r->errno = error;
+	stack_bytes = read_stack(ctx, r);
 	read_any_sock(r, sk);
 	read_sock_key(sk, &k, r->sk_state);
 	use_key(r, &k);
 	read_history(r, sk, &k);
-	return submit(ctx, r, 0);
+	if (r->sk_state == TCP_CLOSE && !(r->h_flags & (H_SENT_RESET | H_GOT_RESET)))
+		note_error(sk, &k, error);
+	return submit(ctx, r, stack_bytes);
 }

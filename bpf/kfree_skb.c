@@ -1,9 +1,16 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * skb:kfree_skb: the drops that bear on a reset: the segment a passive reset answered
- * (tcp_send_reset named it), a RST that was not accepted or not let out, and a segment that
- * a firewall rejected with a RST (net_dev_queue saw that RST).
+ * (tcp_send_reset named it), a RST that was not accepted or not let out, a segment that
+ * a firewall rejected with a RST (net_dev_queue saw that RST), and a SYN that an established
+ * connection challenged.
  */
+/* A SYN in an established connection: challenge ACK (RFC 5961 4.2). */
+INLINE int is_challenged(struct peek *p, u32 reason)
+{
+	return TCP_INVALID_SYN >= 0 && reason == TCP_INVALID_SYN && (p->flags & TCP_SYN);
+}
+
 RAW_TRACEPOINT_PROBE(kfree_skb)
 {
 	u64 skb = ctx->args[0], *provoked = provoking.lookup(&skb);
@@ -20,7 +27,7 @@ RAW_TRACEPOINT_PROBE(kfree_skb)
 		provoking.delete(&skb);
 	if (!peek_tcp(&p, skb, 0))
 		return 0;
-	if (!provoked && !(p.flags & TCP_RST)) {
+	if (!provoked && !(p.flags & TCP_RST) && !is_challenged(&p, reason)) {
 		if (NETFILTER_DROP >= 0 && reason != NETFILTER_DROP)
 			return 0;
 		peek_key(&p, &k, 0);
@@ -36,9 +43,10 @@ RAW_TRACEPOINT_PROBE(kfree_skb)
 	read_task(r);
 	stack_bytes = read_stack(ctx, r);
 	read_segment(r, &p, skb);
+	__builtin_memcpy(&k, r->laddr, sizeof(k));
+	read_handshake(r, &k);
 #if NARGS_kfree_skb >= 4
-	r->sk = ctx->args[3];
-	r->sk_state = sock_state(r->sk);
+	read_any_sock(r, ctx->args[3]);
 #endif
 	return submit(ctx, r, stack_bytes);
 }

@@ -239,9 +239,13 @@ INLINE int note_syn(struct peek *p, u64 skb, int outgoing)
 	}
 	if (outgoing) {
 		fresh.tx_ns = bpf_ktime_get_ns();
+		bpf_probe_read_kernel(&fresh.tx_seq, 4, (void *)(p->start + p->transport + 4));
 	} else {
 		fresh.rx_ns = bpf_ktime_get_ns();
 		fresh.rx_ttl = p->v6 ? p->ip[7] : p->ip[8];
+		fresh.rx_id = p->v6 ? 0 : ID_V4 | p->ip[4] << 8 | p->ip[5];
+		if (!p->v6 && p->ip[6] & 0x40)
+			fresh.rx_id |= ID_DF;
 		bpf_probe_read_kernel(&fresh.rx_seq, 4, (void *)(p->start + p->transport + 4));
 	}
 	handshakes.update(&k, &fresh);
@@ -258,5 +262,7 @@ INLINE void read_handshake(struct record *r, struct flow_key *k)
 	r->syn_tx_ns = h->tx_ns;
 	r->syn_rx_seq = h->rx_seq;
 	r->syn_rx_ttl = h->rx_ttl;
+	r->syn_rx_id = h->rx_id;
+	r->syn_tx_seq = h->tx_seq;
 	r->have |= HAVE_SYN;
 }

@@ -30,6 +30,9 @@
 #define H_GOT_RESET	16	/* the peer's reset ended it */
 #define H_PROCESS	32	/* h_close_pid closed it in process context */
 
+#define ID_V4		65536	/* the low 16 bits are an IPv4 identification */
+#define ID_DF		131072	/* and this is its DF bit */
+
 #define STACK_DEPTH	32
 #define USER_STACK_DEPTH 12
 #define PACKET_BYTES	128
@@ -46,6 +49,7 @@ struct record {
 	u64 task_cgroup;	/* cgroup v2 id of the task on the CPU */
 	u64 tcp_bytes_received;	/* bytes (RFC 4898 ThruOctetsReceived) */
 	u64 tcp_bytes_acked;	/* bytes (RFC 4898 ThruOctetsAcked) */
+	u64 tcp_wstamp_ns;	/* last segment sent, CLOCK_MONOTONIC */
 	u64 h_open_ns;		/* first state change seen, CLOCK_MONOTONIC */
 	u64 h_established_ns;	/* ESTABLISHED, CLOCK_MONOTONIC, 0: before the trace */
 	u64 h_change_ns;	/* last state change, CLOCK_MONOTONIC */
@@ -68,18 +72,23 @@ struct record {
 	u32 drop_reason;	/* kfree_skb: enum skb_drop_reason */
 	u32 errno;		/* inet_sk_error_report: sk_err */
 	u32 sk_uid;		/* owner of the socket */
+	u32 sk_err_soft;	/* errno of an ICMP message that did not end it */
 	u32 sk_ack_backlog;	/* connections in the accept queue */
 	u32 sk_max_ack_backlog;	/* its limit */
-	u32 sk_lingertime;	/* SO_LINGER, jiffies */
+	u32 sk_linger_ms;	/* SO_LINGER, ms */
 	u32 tcp_rcv_nxt;	/* sequence number */
 	u32 tcp_copied_seq;	/* sequence number */
 	u32 tcp_rcv_wnd;	/* receive window, bytes */
 	u32 tcp_snd_nxt;	/* sequence number */
 	u32 tcp_snd_una;	/* sequence number */
 	u32 tcp_write_seq;	/* sequence number */
-	u32 tcp_rcv_tstamp;	/* last segment in, jiffies */
-	u32 tcp_lsndtime;	/* last data out, jiffies */
+	u32 tcp_heard_ms;	/* since the last segment with data or an ACK came in, ms + 1 */
+	u32 tcp_spoke_ms;	/* since the last data was sent, ms + 1 */
 	u32 tcp_srtt_us;	/* smoothed round trip, 1/8 us */
+	u32 tcp_min_rtt_us;	/* shortest round trip lately, us */
+	u32 tcp_header_len;	/* bytes of TCP header this end sends, options included */
+	u32 tcp_segs_in;	/* segments received */
+	u32 tcp_fastopen;	/* fastopen_rsk is set: a Fast Open child before its last ACK */
 	u32 tcp_user_timeout;	/* TCP_USER_TIMEOUT, ms */
 	u32 tcp_linger2;	/* TCP_LINGER2, jiffies, signed */
 	u32 sk_flags;		/* sock.sk_flags, low 32 bits */
@@ -90,8 +99,13 @@ struct record {
 	u32 h_close_pid;	/* task that closed it */
 	u32 h_close_flags;	/* its task_struct.flags then: PF_EXITING if it was ending */
 	u32 h_close_exit_code;	/* its task_struct.exit_code then */
+	u32 h_error;		/* sk_err that ended it without a RST */
 	u32 syn_rx_seq;		/* initial sequence number of the peer */
 	u32 syn_rx_ttl;		/* TTL or hop limit of its SYN */
+	u32 syn_rx_id;		/* its IPv4 identification, ID_ bits */
+	u32 syn_tx_seq;		/* our initial sequence number */
+	u32 tw_rcv_nxt;		/* timewait: the sequence number it waits for */
+	u32 tw_rfc1337;		/* timewait: net.ipv4.tcp_rfc1337 */
 	u32 ifindex;		/* of skb->dev */
 	u32 skb_iif;		/* ifindex the packet came in by, 0: made here */
 	u32 skb_len;		/* bytes from the network header to the end */

@@ -36,6 +36,7 @@ RAW_TRACEPOINT_PROBE(tcp_send_reset)
 	__builtin_memcpy(&k, r->laddr, sizeof(k));
 	/* a listener is not the connection, a timewait minisocket has no life of its own */
 	read_history(r, (r->have & HAVE_SOCK) && r->sk_state != TCP_LISTEN ? sk : 0, &k);
+	read_handshake(r, &k);
 	mark_history(sk, &k, H_SENT_RESET);
 	return submit(ctx, r, stack_bytes);
 }

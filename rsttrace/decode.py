@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import socket
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, Protocol
@@ -23,6 +24,10 @@ def address_text(raw: bytes) -> str:
 def c_string(raw: bytes) -> str:
     """A NUL-terminated name, safe to print."""
     return printable(raw.split(b"\0", 1)[0])
+
+
+# syn_rx_id in bpf/record.h
+ID_V4, ID_DF = 1 << 16, 1 << 17
 
 
 class Names(Protocol):
@@ -115,6 +120,8 @@ class Decoder:
             errno=f["errno"],
             state=state_name(f["sk_state"]),
             tw_substate=state_name(f["tw_substate"]),
+            tw_rcv_nxt=f["tw_rcv_nxt"] if have["TIMEWAIT"] else None,
+            rfc1337=bool(f["tw_rfc1337"]),
             sock=_sock(f) if have["SOCK"] else None,
             history=_history(f, have["CLOSED"]) if have["HISTORY"] or have["CLOSED"] else None,
             handshake=_handshake(f) if have["SYN"] else None,
@@ -163,22 +170,26 @@ def _flow(f: Mapping[str, Any]) -> Flow:
 
 def _sock(f: Mapping[str, Any]) -> Sock:
     tcp = (
-        "rcv_nxt copied_seq snd_nxt snd_una write_seq rcv_tstamp lsndtime srtt_us user_timeout "
-        "linger2 bytes_received bytes_acked probes_out retransmits"
+        "rcv_nxt copied_seq rcv_wnd snd_nxt snd_una write_seq wstamp_ns srtt_us min_rtt_us "
+        "header_len segs_in user_timeout linger2 bytes_received bytes_acked probes_out retransmits"
     )
     return Sock(
         uid=f["sk_uid"],
+        err_soft=f["sk_err_soft"],
         inode=f["inode"],
         cookie=f["cookie"],
         cgroup=f["cgroup"],
         flags=f["sk_flags"],
         shutdown=f["sk_shutdown"],
-        lingertime=f["sk_lingertime"],
+        linger_ms=f["sk_linger_ms"],
         ack_backlog=f["sk_ack_backlog"],
         max_ack_backlog=f["sk_max_ack_backlog"],
         has_socket=bool(f["has_socket"]),
         owned=bool(f["owned"]),
         is_mptcp=bool(f["tcp_is_mptcp"]),
+        fastopen=bool(f["tcp_fastopen"]),
+        heard_ms=f["tcp_heard_ms"] - 1 if f["tcp_heard_ms"] else None,
+        spoke_ms=f["tcp_spoke_ms"] - 1 if f["tcp_spoke_ms"] else None,
         **{name: f[f"tcp_{name}"] for name in tcp.split()},
     )
 
@@ -198,13 +209,21 @@ def _history(f: Mapping[str, Any], closed: bool) -> History:
         old_state=state_name(f["h_old_state"]),
         close_flags=f["h_close_flags"],
         close_exit_code=f["h_close_exit_code"],
+        errno=f["h_error"],
     )
 
 
 def _handshake(f: Mapping[str, Any]) -> Handshake:
-    # the kernel gives the sequence number in network order
-    seq = int.from_bytes(f["syn_rx_seq"].to_bytes(4, "little"), "big")
-    return Handshake(f["syn_rx_ns"], f["syn_tx_ns"], seq, f["syn_rx_ttl"])
+    ident = f["syn_rx_id"]
+    return Handshake(
+        rx_ns=f["syn_rx_ns"],
+        tx_ns=f["syn_tx_ns"],
+        rx_seq=socket.ntohl(f["syn_rx_seq"]),  # as in the header
+        rx_ttl=f["syn_rx_ttl"],
+        tx_seq=socket.ntohl(f["syn_tx_seq"]),
+        rx_ip_id=ident & 0xFFFF if ident & ID_V4 else None,
+        rx_df=bool(ident & ID_DF),
+    )
 
 
 def _packet(f: Mapping[str, Any]) -> Packet | None:

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import errno
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rsttrace.causes import Cause, catalogue
-from rsttrace.causes.case import CLIENT, SERVER, UNKNOWN, Case, Finding, Sender
-from rsttrace.causes.rules import RULES
+from rsttrace.causes.case import CERTAIN, CLIENT, LIKELY, SERVER, UNKNOWN, Case, Finding, Sender
+from rsttrace.causes.kinds import Fact, kind_of
+from rsttrace.causes.rules import reset_suppressed, rules_for
 from rsttrace.enrich import Facts
 from rsttrace.model import FORWARDED, RECEIVED, REJECTED, SENT, SUPPRESSED, Reset
 from rsttrace.packet import ACK, SYN
 
-NO_CAUSE = "unknown"
-SUPPRESSED_SUMMARY = " But this host's own firewall dropped the reset."
-SUPPRESSED_SEES = "nothing: it waits until it times out"
+NO_CAUSE, NO_FACT = "unknown", "insufficient-data"
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +21,8 @@ class Verdict:
     """The answer: what happened, how sure it is, and what to do.
 
     ``sees``: what the application on the receiving end gets. ``missing``: the fact that
-    would have decided, empty if none was missing.
+    would have decided, empty if none was missing. ``suppressed_cause``: why TCP made the RST
+    that the own firewall dropped.
     """
 
     cause: str
@@ -37,6 +37,7 @@ class Verdict:
     log_term: str | None
     sees: str
     missing: str
+    suppressed_cause: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +66,45 @@ def sender_of(explained: Explained) -> Sender:
 def explain(reset: Reset, facts: Facts, sender: Sender | None = None) -> Verdict:
     """Ask the rules in order; ``sender`` tells of the other end if that is on this host."""
     case = Case(reset, facts, sender)
-    for cause, rule in RULES:
-        finding = rule(case)
+    cause, finding = ask(case)
+    if reset.direction == SUPPRESSED:
+        finding = reset_suppressed.about(case, cause, finding)
+        verdict = _verdict(case, catalogue()[reset_suppressed.CAUSE], finding)
+        return replace(verdict, suppressed_cause=cause)
+    return _verdict(case, catalogue()[cause], finding)
+
+
+def ask(case: Case) -> tuple[str, Finding]:
+    """The first rule that answers, by its cause.
+
+    A rule that lacks a fact is passed over; what a later one finds is then at most likely,
+    because the first might have fitted better.
+    """
+    lacking: list[Fact] = []
+    for rule in rules_for(kind_of(case.reset)):
+        lacks = [fact for fact in rule.needs if fact.lacks(case.reset)]
+        lacking += [fact for fact in lacks if fact not in lacking]
+        finding = None if lacks else rule.ask(case)
         if finding:
-            return _verdict(case, catalogue()[cause], finding)
-    return _verdict(case, catalogue()[NO_CAUSE], _no_rule(case))
+            return rule.cause, _capped(finding, lacking)
+    if lacking:
+        return NO_FACT, _insufficient(case, lacking)
+    return NO_CAUSE, _no_rule(case)
+
+
+def _capped(finding: Finding, lacking: list[Fact]) -> Finding:
+    if not lacking or finding.confidence != CERTAIN:
+        return finding
+    missing = finding.missing or lacking[0].text
+    return replace(finding, confidence=LIKELY, missing=missing)
+
+
+def _insufficient(case: Case, lacking: list[Fact]) -> Finding:
+    """Name the missing fact in place of a guess."""
+    missing = lacking[0].text
+    lost = " Records were lost at about this time." if case.reset.lossy else ""
+    also = tuple(f"also missing: {fact.text}" for fact in lacking[1:])
+    return Finding(UNKNOWN, f"Cannot tell: {missing} is missing.{lost}", also, missing=missing)
 
 
 def _no_rule(case: Case) -> Finding:
@@ -93,11 +128,10 @@ def _no_rule(case: Case) -> Finding:
 def _verdict(case: Case, cause: Cause, finding: Finding) -> Verdict:
     reset = case.reset
     initiator = finding.initiator or _initiator(case)
-    suppressed = reset.direction == SUPPRESSED
     return Verdict(
         cause=cause.id,
         confidence=finding.confidence,
-        summary=finding.summary + (SUPPRESSED_SUMMARY if suppressed else ""),
+        summary=finding.summary,
         evidence=tuple(e for e in finding.evidence if e),
         remedies=_remedies(case, cause, finding),
         benign=_benign(case, cause, finding),
@@ -105,7 +139,7 @@ def _verdict(case: Case, cause: Cause, finding: Finding) -> Verdict:
         initiator=initiator,
         errno=errno_of(reset),
         log_term=_log_term(initiator),
-        sees=SUPPRESSED_SEES if suppressed else finding.sees or cause.receiver_sees,
+        sees=finding.sees or cause.receiver_sees,
         missing=finding.missing,
     )
 
@@ -128,7 +162,7 @@ def _benign(case: Case, cause: Cause, finding: Finding) -> bool:
 
 def _same_incident(case: Case, cause: Cause) -> bool:
     """Was this end told by a RST that it believed, and is that understood?"""
-    return case.reset.direction == RECEIVED and cause.id not in (NO_CAUSE, "insufficient-data")
+    return case.reset.direction == RECEIVED and cause.id not in (NO_CAUSE, NO_FACT)
 
 
 def role_of_local_end(case: Case) -> str | None:

@@ -15,18 +15,23 @@ from rsttrace.matching import (
     COPIES,
     PATIENCE_NS,
     at_lower_device,
+    ends_request,
     flow_of,
     forget,
+    is_challenged_syn,
     is_genuine,
+    is_quiet_abort,
     is_trigger,
+    kills_timewait,
     newest,
     oldest,
     outdate,
     patience,
     reverse,
+    same_abort,
     same_act,
 )
-from rsttrace.model import FORWARDED, RECEIVED, REJECTED, SENT, SUPPRESSED, Reset, maker_of
+from rsttrace.model import FORWARDED, NONE, RECEIVED, REJECTED, SENT, SUPPRESSED, Reset, maker_of
 from rsttrace.packet import RST
 from rsttrace.records import Flow, Record
 from rsttrace.wirepath import WirePath
@@ -57,7 +62,7 @@ class Joiner:
     @property
     def busy(self) -> bool:
         """Are there resets that may get more parts?"""
-        return bool(self._open)
+        return bool(self._open or self._early_errors)
 
     def feed(self, record: Record) -> None:
         """Take one record. Kinds that are not known (a newer recording) are passed over."""
@@ -67,14 +72,14 @@ class Joiner:
 
     def advance(self, now_ns: int) -> list[Reset]:
         """Resets that are complete at ``now_ns``, in order of time."""
-        for table in (self._not_a_reset, self._early_errors):
-            outdate(table, now_ns - PATIENCE_NS)
+        outdate(self._not_a_reset, now_ns - PATIENCE_NS)
+        self._quiet_aborts(outdate(self._early_errors, now_ns - PATIENCE_NS))
         return self._finish(lambda r: now_ns - r.time_ns >= patience(r))
 
     def flush(self) -> list[Reset]:
         """All that are left, complete or not."""
         self._not_a_reset.clear()
-        self._early_errors.clear()
+        self._quiet_aborts(outdate(self._early_errors, None))
         return self._finish(lambda r: True)
 
     # -- the hooks
@@ -87,6 +92,7 @@ class Joiner:
             self._triggers[record.skb] = reset
             reset.unread_judgement = self._not_a_reset.pop(record.sk, None)
             reset.error = self._early_errors.pop(record.sk, None)
+            self._goes_on(record)
 
     def _left(self, record: Record) -> None:
         packet = record.packet
@@ -122,6 +128,10 @@ class Joiner:
             return
         sender = self._wire.sender(record)
         reset = self._new(RECEIVED, record)
+        for other in self._received[reset.flow][:-1]:
+            if other.packet:
+                other.siblings += (record.packet,)
+                reset.siblings += (other.packet,)
         if sender:
             reset.peer, sender.peer = sender, reset
         self._wire.add(reset, record)
@@ -141,6 +151,30 @@ class Joiner:
             reset = self._new(RECEIVED, record)
         reset.judged = record
         reset.flow = flow
+        first = newest(r for r in self._received[flow] if same_abort(r, record))
+        if first:
+            self._merge(first, reset)
+
+    def _merge(self, first: Reset, reset: Reset) -> None:
+        """The two RSTs of one abort: its sender is the first one's."""
+        reset.refused_first = first.judged
+        first_packet = first.packet
+        reset.siblings = tuple(p for p in reset.siblings if p is not first_packet)
+        if first.peer:
+            if reset.peer:
+                reset.peer.peer = None
+            reset.peer, first.peer.peer = first.peer, reset
+            first.peer = None
+        self._discard(first)
+
+    def _goes_on(self, record: Record) -> None:
+        """Data that met no socket: was a RST believed here that its sender knows nothing of?"""
+        packet = record.packet
+        if record.sk or not packet or not packet.length:
+            return
+        for reset in self._received[flow_of(record)]:
+            if reset.direction == RECEIVED and reset.judged:
+                reset.after += (packet,)
 
     def _dropped(self, record: Record) -> None:
         packet = record.packet
@@ -154,6 +188,8 @@ class Joiner:
             reset.trigger_drop = record
         elif packet.has(RST):
             self._dropped_reset(record)
+        elif is_challenged_syn(record):
+            self._new(REJECTED, record).judged = record
         else:
             self._rejected_segment(record)
 
@@ -231,7 +267,9 @@ class Joiner:
             return
         if reset is None:
             reset = self._new(REJECTED, record)
-        reset.direction = REJECTED
+        timewait = record.state == "TIME_WAIT" and kills_timewait(record)
+        believed = timewait or ends_request(record)
+        reset.direction = RECEIVED if believed else REJECTED
         reset.judged = record
 
     def _rejected_segment(self, record: Record) -> None:
@@ -243,6 +281,11 @@ class Joiner:
         )
         if reset:
             reset.trigger_drop = record
+
+    def _quiet_aborts(self, reports: list[Record]) -> None:
+        """Error reports that no reset explains: an abort without a RST, or nothing of ours."""
+        for record in filter(is_quiet_abort, reports):
+            self._new(NONE, record).error = record
 
     # -- keeping
 

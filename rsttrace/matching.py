@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from rsttrace.model import FORWARDED, SENT, Reset, maker_of
-from rsttrace.packet import RST, Packet
+from rsttrace.model import FORWARDED, RECEIVED, REJECTED, SENT, Reset, maker_of
+from rsttrace.packet import RST, SYN, Packet
 from rsttrace.records import Flow, Record
 
 SETTLE_NS = 5_000_000  # a reset with all its parts waits this long for late details
 PATIENCE_NS = 100_000_000  # one with parts missing, e.g. a judgement out of the backlog
 SAME_ACT_NS = 1_000_000  # two hooks of one act on one CPU
+MAX_RTT_NS = 1_000_000_000
 
 # packet and raw sockets get copies of packets and drop them when they are full or closed
 COPIES = (
@@ -58,9 +59,88 @@ def patience(reset: Reset) -> int:
 def _own_patience(reset: Reset) -> int:
     if reset.direction == SENT:
         complete = bool(reset.wire and (reset.decided or maker_of(reset.wire.frames)))
+    elif is_first_of_two(reset):
+        return PATIENCE_NS + _two_round_trips(reset)
+    elif reset.direction == RECEIVED and not reset.peer:
+        # from another host: more packets of the same maker may tell who that was
+        return PATIENCE_NS
     else:
         complete = bool(reset.judged or reset.direction == FORWARDED)
     return SETTLE_NS if complete else PATIENCE_NS
+
+
+def is_first_of_two(reset: Reset) -> bool:
+    """May this refused RST be followed by one that is accepted?
+
+    A genuine abort whose data was lost is ahead of what has arrived: it draws a challenge ACK,
+    and the answer to that is a RST with the exact number (RFC 5961 3.2).
+    """
+    judged = reset.judged
+    in_window = judged and judged.drop_reason in ("TCP_RESET", None, "NOT_SPECIFIED")
+    return bool(reset.direction == REJECTED and in_window and judged and judged.sock)
+
+
+def _two_round_trips(reset: Reset) -> int:
+    sock = reset.judged.sock if reset.judged else None
+    return min(MAX_RTT_NS, (sock.srtt_us // 8) * 2_000) if sock else 0
+
+
+def same_abort(refused: Reset, judged: Record) -> bool:
+    """Is the refused RST the first half of the abort that this judgement accepted?
+
+    The first one was ahead of what had arrived, the accepted one answers our challenge ACK
+    and carries exactly its number.
+    """
+    first = refused.packet
+    if not is_first_of_two(refused) or not first or not refused.judged or not judged.sock:
+        return False
+    ahead = (first.seq - judged.sock.rcv_nxt) & 0xFFFFFFFF
+    return refused.judged.sk == judged.sk and 0 < ahead < 1 << 31
+
+
+def kills_timewait(record: Record) -> bool:
+    """Did this RST end a timewait socket (tcp_timewait_state_process())?
+
+    Exactly the number it waits for, unless tcp_rfc1337 is set; in FIN_WAIT2 any in-window one.
+    """
+    if record.tw_substate == "FIN_WAIT2":
+        return True
+    exact = record.packet is not None and record.packet.seq == record.tw_rcv_nxt
+    return exact and not record.rfc1337
+
+
+def ends_request(record: Record) -> bool:
+    """Did this RST end a half-open connection (NEW_SYN_RECV)?
+
+    tcp_check_req() drops the request silently below tcp_v4_rcv(); the socket that the drop
+    names is the listener. A number that is not exact draws a challenge ACK.
+    """
+    shake, packet = record.handshake, record.packet
+    if record.state != "LISTEN" or record.in_stack("tcp_v4_do_rcv", "tcp_v6_do_rcv"):
+        return False
+    if not shake or not shake.rx_ns or not packet:
+        return False
+    return packet.seq == (shake.rx_seq + 1) & 0xFFFFFFFF
+
+
+def is_challenged_syn(record: Record) -> bool:
+    """A SYN that an established connection did not believe (RFC 5961 4.2)."""
+    packet = record.packet
+    judge = ("tcp_validate_incoming", "tcp_rcv_established", "tcp_rcv_state_process")
+    inside = record.in_stack(*judge, "tcp_v4_do_rcv", "tcp_v6_do_rcv")
+    return bool(packet and packet.has(SYN) and record.drop_reason != "NETFILTER_DROP" and inside)
+
+
+# functions that end a connection without a RST, and give its application the reason
+_QUIET = ("tcp_write_err", "tcp_v4_err", "tcp_v6_err")
+_SPOKE = ("tcp_reset", "tcp_abort", "tcp_disconnect", "tcp_keepalive_timer")
+
+
+def is_quiet_abort(record: Record) -> bool:
+    """Does this error report tell of a connection that ended without a RST?"""
+    if record.state != "CLOSE" or not record.errno or record.in_stack(*_SPOKE):
+        return False
+    return record.in_stack(*_QUIET) or not record.named
 
 
 def at_lower_device(record: Record) -> bool:
@@ -110,7 +190,7 @@ def forget(table: dict[object, list[Reset]] | dict, gone: set[int]) -> None:  # 
             del table[key]
 
 
-def outdate(table: dict[int, Record], before_ns: int) -> None:
-    """Forget records of before: socket addresses are used again."""
-    for key in [k for k, record in table.items() if record.time_ns < before_ns]:
-        del table[key]
+def outdate(table: dict[int, Record], before_ns: int | None) -> list[Record]:
+    """Take out the records of before (None: all): socket addresses are used again."""
+    old = [k for k, record in table.items() if before_ns is None or record.time_ns < before_ns]
+    return [table.pop(key) for key in old]

@@ -8,7 +8,7 @@ from rsttrace.packet import Packet
 from rsttrace.records import Flow, Handshake, History, Record, Sock
 
 SENT, RECEIVED, FORWARDED = "sent", "received", "forwarded"
-SUPPRESSED, REJECTED = "suppressed", "rejected"
+SUPPRESSED, REJECTED, NONE = "suppressed", "rejected", "none"
 
 # who built a RST, by the innermost of these functions in the stack of net_dev_queue
 MAKERS = {
@@ -45,7 +45,10 @@ class Reset:
     ``trigger_drop``: kfree_skb of the segment that provoked it. ``error``:
     inet_sk_error_report. ``peer``: the record of the other end when both are on this host.
     ``origin``: of a forwarded reset, the sender's record if that is on this host.
-    ``lossy``: records were lost at about this time.
+    ``refused_first``: kfree_skb of the same abort's first RST, which was ahead of what had
+    arrived and drew a challenge ACK; the RST after that was accepted (RFC 5961 3.2).
+    ``siblings``: further RSTs of the flow that came in about then. ``after``: segments with
+    data that came after this RST was believed. ``lossy``: records were lost at about this time.
     """
 
     id: int
@@ -58,6 +61,9 @@ class Reset:
     trigger_drop: Record | None = None
     error: Record | None = None
     unread_judgement: Record | None = None
+    refused_first: Record | None = None
+    siblings: tuple[Packet, ...] = ()
+    after: tuple[Packet, ...] = ()
     peer: Reset | None = field(default=None, repr=False)
     origin: Reset | None = field(default=None, repr=False)
     lossy: bool = False
@@ -65,19 +71,29 @@ class Reset:
     @property
     def records(self) -> list[Record]:
         """What is known, in order of time."""
-        parts = (self.decided, self.wire, self.judged, self.trigger_drop, self.error)
+        parts = (
+            *(self.decided, self.wire, self.judged, self.trigger_drop, self.error),
+            self.refused_first,
+        )
         return sorted((r for r in parts if r), key=lambda r: r.time_ns)
+
+    @property
+    def _told(self) -> list[Record]:
+        """The records of this reset that speak of its socket, the telling ones first."""
+        parts = (self.decided, self.judged, self.wire, self.trigger_drop)
+        own = [r for r in parts if r]
+        return own or ([self.error] if self.error else [])
 
     @property
     def main(self) -> Record:
         """The record that says most: the decision, the judgement, or the packet."""
-        found = self.decided or self.judged or self.wire or self.trigger_drop
+        found = self.decided or self.judged or self.wire or self.trigger_drop or self.error
         assert found is not None
         return found
 
     @property
     def packet(self) -> Packet | None:
-        """The RST itself."""
+        """The RST itself, or the SYN that an established connection refused."""
         if self.wire and self.wire.packet:
             return self.wire.packet
         if self.judged and self.judged.kind == "kfree_skb":
@@ -104,6 +120,8 @@ class Reset:
         """Who built the RST (see MAKERS); by the decision if the packet was not seen."""
         if self.wire and self.wire.kind == "net_dev_queue" and (m := maker_of(self.wire.frames)):
             return m
+        if self.direction == SUPPRESSED and self.judged and (m := maker_of(self.judged.frames)):
+            return m
         if self.decided:
             return "tcp-passive" if self.decided.skb else "tcp-active"
         return None
@@ -111,8 +129,8 @@ class Reset:
     @property
     def frames(self) -> tuple[str, ...]:
         """Kernel stack that explains the reset, innermost first."""
-        for record in (self.decided, self.judged, self.wire, self.trigger_drop):
-            if record and record.frames:
+        for record in self._told:
+            if record.frames:
                 return record.frames
         return ()
 
@@ -123,28 +141,27 @@ class Reset:
     @property
     def sock(self) -> Sock | None:
         """Facts of the socket."""
-        return next((r.sock for r in (self.decided, self.judged) if r and r.sock), None)
+        return next((r.sock for r in self._told if r.sock), None)
 
     @property
     def history(self) -> History | None:
         """The life of the connection, or of an earlier one with the same tuple."""
-        return next((r.history for r in (self.decided, self.judged) if r and r.history), None)
+        return next((r.history for r in self._told if r.history), None)
 
     @property
     def handshake(self) -> Handshake | None:
         """The handshake as seen on the wire."""
-        found = (r.handshake for r in (self.wire, self.judged) if r and r.handshake)
-        return next(found, None)
+        return next((r.handshake for r in self._told if r.handshake), None)
 
     @property
     def state(self) -> str | None:
         """TCP state of the socket when it happened."""
-        return next((r.state for r in (self.decided, self.judged) if r and r.state), None)
+        return next((r.state for r in self._told if r.state), None)
 
     @property
     def state_before(self) -> str | None:
         """The state before the abort, where the abort itself had changed it already."""
-        record = self.decided or self.judged
+        record = self.decided or self.judged or self.error
         if not record:
             return None
         if record.tw_substate:  # a minisocket: TIME_WAIT stands for FIN_WAIT2 as well

@@ -52,7 +52,11 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class Sock:
-    """Facts of a full socket (sock, inet_connection_sock, tcp_sock); units as in record.h."""
+    """Facts of a full socket (sock, inet_connection_sock, tcp_sock); units as in record.h.
+
+    ``heard_ms``: since data or an ACK last came in; ``spoke_ms``: since data was last sent;
+    None: not known.
+    """
 
     uid: int
     inode: int
@@ -60,18 +64,17 @@ class Sock:
     cgroup: int
     flags: int
     shutdown: int
-    lingertime: int
+    linger_ms: int
     ack_backlog: int
     max_ack_backlog: int
     has_socket: bool
     owned: bool
     rcv_nxt: int
     copied_seq: int
+    rcv_wnd: int
     snd_nxt: int
     snd_una: int
     write_seq: int
-    rcv_tstamp: int
-    lsndtime: int
     srtt_us: int
     user_timeout: int
     linger2: int
@@ -80,6 +83,14 @@ class Sock:
     is_mptcp: bool
     probes_out: int
     retransmits: int
+    heard_ms: int | None = None
+    spoke_ms: int | None = None
+    wstamp_ns: int = 0
+    min_rtt_us: int = 0
+    header_len: int = 0
+    segs_in: int = 0
+    fastopen: bool = False
+    err_soft: int = 0
 
     # sk_flags bits, stable from 4.15 to 7.2 (enum sock_flags)
     @property
@@ -98,6 +109,21 @@ class Sock:
         return bool(self.flags & 16)
 
     @property
+    def keepalive(self) -> bool:
+        """SOCK_KEEPOPEN: SO_KEEPALIVE is on."""
+        return bool(self.flags & 8)
+
+    @property
+    def timestamps(self) -> bool:
+        """TCP timestamps were negotiated: 12 bytes in each header (an MD5 signature has 20)."""
+        return self.header_len - 20 in (12, 32)
+
+    @property
+    def last_tx_ns(self) -> int:
+        """When this end last sent a segment (tcp_wstamp_ns, CLOCK_MONOTONIC), 0: not known."""
+        return self.wstamp_ns
+
+    @property
     def unread(self) -> int:
         """Received bytes the application has not read (a FIN takes one number)."""
         waiting = (self.rcv_nxt - self.copied_seq) & 0xFFFFFFFF
@@ -114,6 +140,7 @@ class History:
     """The life of a connection as inet_sock_set_state showed it; times in ns, 0: not seen.
 
     ``closed``: not this socket but the last earlier one with the same addresses and ports.
+    ``errno``: what ended it without a RST, 0 if nothing did.
     """
 
     closed: bool
@@ -129,6 +156,7 @@ class History:
     old_state: str | None
     close_flags: int = 0
     close_exit_code: int = 0
+    errno: int = 0
 
     @property
     def closed_by_exit(self) -> bool:
@@ -163,12 +191,17 @@ class History:
 
 @dataclass(frozen=True, slots=True)
 class Handshake:
-    """When the SYN or SYN-ACK of each direction was seen on the wire, and the peer's TTL."""
+    """The SYN or SYN-ACK of each direction on the wire: when (ns, 0: not seen), its sequence
+    number; of the peer's also TTL, and IP ID and DF (IPv4).
+    """
 
     rx_ns: int
     tx_ns: int
     rx_seq: int
     rx_ttl: int
+    tx_seq: int = 0
+    rx_ip_id: int | None = None
+    rx_df: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,6 +236,8 @@ class Record:
     dev: str
     frames: tuple[str, ...]
     ustack: tuple[int, ...]
+    tw_rcv_nxt: int | None = None
+    rfc1337: bool = False
 
     @property
     def named(self) -> bool:

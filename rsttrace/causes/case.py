@@ -5,6 +5,19 @@ from __future__ import annotations
 import signal
 from dataclasses import dataclass, field
 
+from rsttrace.causes.kinds import ACCEPTED as ACCEPTED
+from rsttrace.causes.kinds import ACTIVE as ACTIVE
+from rsttrace.causes.kinds import DECISION as DECISION
+from rsttrace.causes.kinds import JUDGEMENT as JUDGEMENT
+from rsttrace.causes.kinds import OUTSIDE as OUTSIDE
+from rsttrace.causes.kinds import PACKET as PACKET
+from rsttrace.causes.kinds import PASSING as PASSING
+from rsttrace.causes.kinds import PASSIVE as PASSIVE
+from rsttrace.causes.kinds import QUIET as QUIET
+from rsttrace.causes.kinds import REFUSED as REFUSED
+from rsttrace.causes.kinds import SOCKET as SOCKET
+from rsttrace.causes.kinds import STACK as STACK
+from rsttrace.causes.kinds import TRIGGER as TRIGGER
 from rsttrace.enrich import Facts, Process
 from rsttrace.listeners import Listener
 from rsttrace.model import Reset

@@ -88,7 +88,10 @@ class Btf:
         return next((i for k in kinds if (i := self._by_name.get((name, k))) is not None), None)
 
     def members(self, name: str) -> dict[str, int]:
-        """Byte offsets of the members of a struct, also of those in anonymous unions."""
+        """Byte offsets of the members of a struct, also of those in anonymous unions.
+
+        ``member__inner`` for what is in a member's own unnamed struct.
+        """
         type_id = self._find(name, KIND_STRUCT, KIND_UNION, KIND_TYPEDEF)
         return {} if type_id is None else self._members(type_id, 0)
 
@@ -102,11 +105,22 @@ class Btf:
             if info >> 31:  # kind_flag: the top byte is a bit-field's width
                 bits &= 0xFFFFFF
             if name:
-                found.setdefault(self._name(name), base + bits // 8)
+                known = self._name(name)
+                found.setdefault(known, base + bits // 8)
+                for key, value in self._unnamed(member).items():
+                    found.setdefault(f"{known}__{key}", base + bits // 8 + value)
             else:
                 for key, value in self._members(member, base + bits // 8).items():
                     found.setdefault(key, value)
         return found
+
+    def _unnamed(self, type_id: int) -> dict[str, int]:
+        """Members of a member whose struct has no name of its own (``icsk_ack.lrcvtime``)."""
+        if not type_id:  # void
+            return {}
+        pos, kind, _, _ = self._resolve(type_id)
+        named = _TYPE.unpack_from(self._raw, pos)[0]
+        return self._members(type_id, 0) if kind == KIND_STRUCT and not named else {}
 
     def size(self, name: str) -> int | None:
         """Size of a struct in bytes."""

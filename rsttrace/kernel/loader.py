@@ -10,6 +10,8 @@ import contextlib
 import ctypes
 import importlib
 import os
+import socket
+import struct
 import sys
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -26,6 +28,7 @@ KEEP_ALL = "1"
 # bcc asks clang for debug information and for -O2, then optimizes the module itself: without
 # these two the start takes a third longer
 QUICK = ("-g0", "-Xclang", "-disable-llvm-passes")
+_TIMEVAL = struct.Struct("@ll")
 # x86-64 without KASLR, 4-level page tables (Documentation/arch/x86/x86_64/mm.rst); the
 # programs prove them before use
 DEFAULT_PAGE_BASES = (0xFFFFEA0000000000, 0xFFFF888000000000)
@@ -94,11 +97,22 @@ def compile_flags(features: Features, keep: str) -> list[str]:
     return [
         *flags,
         f"-DNETFILTER_DROP={drop.get('NETFILTER_DROP', -1)}",
+        f"-DTCP_INVALID_SYN={drop.get('TCP_INVALID_SYN', -1)}",
+        f"-DKERNEL_HZ={kernel_hz()}",
         f"-DPAGE_STRUCT_SIZE={features.page_struct_size}",
         f"-DKEEP(r)=({keep})",
         "-Wno-everything",
         *QUICK,
     ]
+
+
+def kernel_hz() -> int:
+    """Jiffies per second: SO_RCVTIMEO rounds a microsecond up to one (sock_set_timeout())."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _TIMEVAL.pack(0, 1))
+        raw = sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _TIMEVAL.size)
+    jiffy_us: int = _TIMEVAL.unpack(raw)[1]
+    return 1_000_000 // max(1, jiffy_us)
 
 
 @dataclass(frozen=True)

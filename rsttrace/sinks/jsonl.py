@@ -45,14 +45,15 @@ def socket_object(reset: Reset) -> dict[str, Any] | None:
     listener = reset.state == "LISTEN"
     own = history if history and not history.closed else None
     age = (reset.time_ns - own.established_ns) / 1e9 if own and own.established_ns else None
+    idle = sock.heard_ms / 1000 if sock.heard_ms is not None and not listener else None
     return {
         "unread_bytes": None if listener else sock.unread,
         "unacked_bytes": None if listener else sock.unacked,
         "age_s": age,
-        "idle_s": None,
+        "idle_s": idle,
         "retransmits": sock.retransmits,
         "keepalive_probes": sock.probes_out,
-        "linger": sock.lingertime if sock.linger else None,
+        "linger": sock.linger_ms / 1000 if sock.linger else None,
         "accept_queue": (
             {"used": sock.ack_backlog, "max": sock.max_ack_backlog} if listener else None
         ),

@@ -14,7 +14,7 @@ from dataclasses import replace
 from typing import Any
 
 from rsttrace.causes.case import Case, Finding, Sender
-from rsttrace.causes.rules import RULES
+from rsttrace.causes.rules import rules
 from rsttrace.enrich import Facts, Process
 from rsttrace.explain import Explained, explain
 from rsttrace.join import Joiner
@@ -91,7 +91,7 @@ def sock(**changes: Any) -> Sock:
         cgroup=1,
         flags=0,
         shutdown=3,
-        lingertime=0,
+        linger_ms=0,
         ack_backlog=0,
         max_ack_backlog=0,
         has_socket=True,
@@ -101,8 +101,7 @@ def sock(**changes: Any) -> Sock:
         snd_nxt=5000,
         snd_una=5000,
         write_seq=5000,
-        rcv_tstamp=0,
-        lsndtime=0,
+        rcv_wnd=64000,
         srtt_us=0,
         user_timeout=0,
         linger2=0,
@@ -260,7 +259,8 @@ def finding(
     cause: str, one: Reset, facts: Facts | None = None, sender: Sender | None = None
 ) -> Finding | None:
     """What one rule says."""
-    return dict(RULES)[cause](Case(one, facts or Facts(), sender))
+    ask = {rule.cause: rule.ask for rule in rules()}[cause]
+    return ask(Case(one, facts or Facts(), sender))
 
 
 def explained(one: Reset, facts: Facts | None = None, sender: Sender | None = None) -> Explained:

@@ -176,12 +176,15 @@ def test_sock() -> None:
         "tcp_rcv_nxt": 1312,
         "tcp_copied_seq": 1000,
         "sk_flags": 16,
-        "sk_lingertime": 0,
+        "sk_linger_ms": 0,
+        "tcp_heard_ms": 1,
     }
     sock = decode(have=N["HAVE_SOCK"], sk_uid=33, has_socket=1, tcp_is_mptcp=1, **fields).sock
     assert sock
     assert (sock.uid, sock.unread, sock.linger, sock.has_socket) == (33, 312, True, True)
     assert sock.is_mptcp
+    # ms + 1, so that 0 is not known
+    assert (sock.heard_ms, sock.spoke_ms) == (0, None)
 
 
 def test_history_of_this_and_of_an_earlier_connection() -> None:
@@ -197,9 +200,14 @@ def test_history_of_this_and_of_an_earlier_connection() -> None:
 
 def test_handshake() -> None:
     """The kernel gives the sequence number in network order."""
-    shake = decode(have=N["HAVE_SYN"], syn_rx_seq=0x01020304, syn_rx_ttl=61, syn_tx_ns=5).handshake
+    fields: dict[str, Any] = {"syn_rx_seq": 0x01020304, "syn_rx_ttl": 61, "syn_tx_ns": 5}
+    shake = decode(have=N["HAVE_SYN"], syn_rx_id=N["ID_V4"] | N["ID_DF"] | 7, **fields).handshake
     assert shake
     assert (shake.rx_seq, shake.rx_ttl, shake.tx_ns) == (0x04030201, 61, 5)
+    assert (shake.rx_ip_id, shake.rx_df) == (7, True)
+    v6 = decode(have=N["HAVE_SYN"]).handshake
+    assert v6
+    assert (v6.rx_ip_id, v6.rx_df) == (None, False)
 
 
 def test_packet_is_cut_at_its_length() -> None:

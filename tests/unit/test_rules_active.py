@@ -34,7 +34,7 @@ from .build import (
 )
 
 UNREAD = sock(rcv_nxt=1312, copied_seq=1000)
-LINGER_ZERO = sock(flags=16, lingertime=0)
+LINGER_ZERO = sock(flags=16, linger_ms=0)
 BY_NGINX = Facts(owner=NGINX, actor=NGINX)
 ABORT_ON_CLOSE = {"reason": "TCP_ABORT_ON_CLOSE"}
 PF_EXITING, PF_KTHREAD = 0x4, 0x200000
@@ -178,7 +178,7 @@ def test_exit_with_all_data_read() -> None:
 # -- linger-zero -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("socket", [sock(), sock(flags=16, lingertime=100), sock(lingertime=0)])
+@pytest.mark.parametrize("socket", [sock(), sock(flags=16, linger_ms=100), sock(linger_ms=0)])
 def test_linger_must_be_on_with_no_time(socket: Any) -> None:
     assert ask("linger-zero", A2, sock=socket) is None
 

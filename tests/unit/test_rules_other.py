@@ -9,6 +9,7 @@ import pytest
 from rsttrace.packet import ACK, PSH, RST, SYN
 
 from .build import (
+    A1,
     A2,
     ACTIVE,
     FIREWALL,
@@ -143,20 +144,18 @@ def test_not_forwarded(direction: str) -> None:
 @pytest.mark.parametrize(
     ("one", "missing"),
     [
-        (sent_reset(None, left(rst(RST | ACK), (*XMIT, *A2))), "the decision"),
+        (sent_reset(None, left(rst(RST | ACK), (*XMIT, *A1))), "the decision"),
         (sent_reset(None, left(frames=(*XMIT, *P1))), "the segment that provoked the RST"),
         (received_reset(None, arrived()), "what TCP did with this RST"),
     ],
 )
 def test_missing_fact_is_named(one: Any, missing: str) -> None:
-    found = finding("insufficient-data", one)
-    assert found
-    assert found.confidence == "unknown"
+    found = explained(one).verdict
+    assert (found.cause, found.confidence) == ("insufficient-data", "unknown")
     assert found.missing.startswith(missing)
     assert "Records were lost" not in found.summary
     one.lossy = True
-    again = finding("insufficient-data", one)
-    assert again
+    again = explained(one).verdict
     assert again.summary.endswith("Records were lost at about this time.")
 
 
@@ -172,7 +171,7 @@ def test_missing_fact_is_named(one: Any, missing: str) -> None:
     ],
 )
 def test_nothing_is_missing(one: Any) -> None:
-    assert finding("insufficient-data", one) is None
+    assert explained(one).verdict.cause != "insufficient-data"
 
 
 def test_active_reset_of_a_new_kind_is_unknown_and_not_guessed() -> None:
@@ -182,7 +181,7 @@ def test_active_reset_of_a_new_kind_is_unknown_and_not_guessed() -> None:
     assert "No rule fits" in verdict.summary
 
 
-def test_unknown_is_told_even_with_nothing_known() -> None:
+def test_a_packet_without_its_stack_is_no_guess() -> None:
     verdict = explained(reset(direction="sent", wire=record("net_dev_queue", flow=FLOW))).verdict
-    assert verdict.cause == "unknown"
-    assert verdict.evidence == ()
+    assert verdict.cause == "insufficient-data"
+    assert verdict.missing.startswith("the kernel stack")

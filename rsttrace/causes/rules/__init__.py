@@ -1,63 +1,56 @@
-"""The rules, in the order they are asked: the first that answers decides.
+"""The rules: one module for each cause, found by looking at this package.
 
-Each module has one function ``rule(case) -> Finding | None`` and names its cause. A rule
-looks at facts only (stack, state, socket, segment), never at versions or port numbers.
+Each module says ``CAUSE`` (the catalogue's id), ``WHEN`` (kinds of reset it is asked about),
+``NEEDS`` (facts without which it cannot answer), ``AFTER`` (causes that are asked before it) and
+has one function ``rule(case) -> Finding | None``. A rule looks at facts only (stack, state,
+socket, segment), never at versions or port numbers. The first that answers decides.
 """
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from graphlib import TopologicalSorter
 
 from rsttrace.causes.case import Case, Finding
-from rsttrace.causes.rules import (
-    accept_queue_overflow,
-    admin_destroyed,
-    closed_port,
-    connection_refused,
-    data_after_close,
-    disconnect_call,
-    firewall_reject,
-    forwarded_reset,
-    insufficient_data,
-    late_segment,
-    linger_zero,
-    listener_closed,
-    peer_closed_first,
-    peer_reset,
-    process_exit_unread_data,
-    reset_after_fin,
-    reset_no_socket,
-    stale_connection,
-    tls_close_notify,
-    unread_data_on_close,
-)
+from rsttrace.causes.kinds import Fact
 
-Rule = Callable[[Case], Finding | None]
 
-RULES: tuple[tuple[str, Rule], ...] = (
-    # not made by this host's TCP
-    (firewall_reject.CAUSE, firewall_reject.rule),
-    (forwarded_reset.CAUSE, forwarded_reset.rule),
-    # active: told apart by the stack
-    (admin_destroyed.CAUSE, admin_destroyed.rule),
-    (listener_closed.CAUSE, listener_closed.rule),
-    (disconnect_call.CAUSE, disconnect_call.rule),
-    (linger_zero.CAUSE, linger_zero.rule),
-    (process_exit_unread_data.CAUSE, process_exit_unread_data.rule),
-    (unread_data_on_close.CAUSE, unread_data_on_close.rule),
-    # passive: told apart by the socket and the segment
-    (accept_queue_overflow.CAUSE, accept_queue_overflow.rule),
-    (tls_close_notify.CAUSE, tls_close_notify.rule),
-    (data_after_close.CAUSE, data_after_close.rule),
-    (closed_port.CAUSE, closed_port.rule),
-    (late_segment.CAUSE, late_segment.rule),
-    (stale_connection.CAUSE, stale_connection.rule),
-    # received: told apart by the state
-    (connection_refused.CAUSE, connection_refused.rule),
-    (peer_closed_first.CAUSE, peer_closed_first.rule),
-    (reset_after_fin.CAUSE, reset_after_fin.rule),
-    (peer_reset.CAUSE, peer_reset.rule),
-    (reset_no_socket.CAUSE, reset_no_socket.rule),
-    # a fact is missing
-    (insufficient_data.CAUSE, insufficient_data.rule),
-)
+@dataclass(frozen=True)
+class Rule:
+    """A rule module's parts."""
+
+    cause: str
+    when: tuple[str, ...]
+    needs: tuple[Fact, ...]
+    after: tuple[str, ...]
+    ask: Callable[[Case], Finding | None]
+
+
+@cache
+def rules() -> tuple[Rule, ...]:
+    """All rules in the order they are asked: by AFTER, else by name."""
+    found = {rule.cause: rule for rule in map(_read, _modules())}
+    sorter: TopologicalSorter[str] = TopologicalSorter()
+    for cause in sorted(found):
+        sorter.add(cause, *sorted(found[cause].after))
+    return tuple(found[cause] for cause in sorter.static_order())
+
+
+@cache
+def rules_for(kind: str) -> tuple[Rule, ...]:
+    """Those that are asked about this kind of reset."""
+    return tuple(rule for rule in rules() if kind in rule.when)
+
+
+def _modules() -> list[str]:
+    names = sorted(module.name for module in pkgutil.iter_modules(__path__))
+    return [name for name in names if not name.startswith("_")]
+
+
+def _read(name: str) -> Rule:
+    module = importlib.import_module(f"{__name__}.{name}")
+    return Rule(module.CAUSE, module.WHEN, module.NEEDS, module.AFTER, module.rule)

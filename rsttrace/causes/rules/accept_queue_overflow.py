@@ -2,10 +2,23 @@
 
 from __future__ import annotations
 
-from rsttrace.causes.case import CERTAIN, LIKELY, Case, Finding, reason_evidence
+from rsttrace.causes.case import (
+    CERTAIN,
+    LIKELY,
+    PASSIVE,
+    SOCKET,
+    STACK,
+    TRIGGER,
+    Case,
+    Finding,
+    reason_evidence,
+)
 from rsttrace.packet import SYN
 
 CAUSE = "accept-queue-overflow"
+WHEN = (PASSIVE,)
+NEEDS = (STACK, TRIGGER, SOCKET)
+AFTER = ()
 
 
 def rule(case: Case) -> Finding | None:

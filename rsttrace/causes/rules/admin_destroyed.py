@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from rsttrace.causes.case import CERTAIN, Case, Finding, name_of
+from rsttrace.causes.case import ACTIVE, CERTAIN, STACK, Case, Finding, name_of
 
 CAUSE = "admin-destroyed"
+WHEN = (ACTIVE,)
+NEEDS = (STACK,)
+AFTER = ()
 
 _CALLERS = {
     "tcp_diag_destroy": "ss -K or another SOCK_DESTROY request",

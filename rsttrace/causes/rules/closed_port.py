@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from rsttrace.causes.case import CERTAIN, Case, Finding, duration
+from rsttrace.causes.case import CERTAIN, PASSIVE, Case, Finding, duration
 from rsttrace.listeners import ANY, ANY_OF, Listener
 from rsttrace.packet import ACK, FIN, RST, SYN
 
 CAUSE = "closed-port"
+WHEN = (PASSIVE,)
+NEEDS = ()
+AFTER = ("data-after-close",)
 
 
 def rule(case: Case) -> Finding | None:

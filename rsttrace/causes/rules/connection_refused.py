@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rsttrace.causes.case import CERTAIN, SERVER, Case, Finding, duration
+from rsttrace.causes.case import ACCEPTED, CERTAIN, JUDGEMENT, SERVER, Case, Finding, duration
 from rsttrace.causes.rules._received import (
     accepted_in,
     known_sender,
@@ -11,6 +11,9 @@ from rsttrace.causes.rules._received import (
 )
 
 CAUSE = "connection-refused"
+WHEN = (ACCEPTED,)
+NEEDS = (JUDGEMENT,)
+AFTER = ()
 
 
 def rule(case: Case) -> Finding | None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from rsttrace.causes.case import (
     CERTAIN,
     LIKELY,
+    PASSIVE,
+    TRIGGER,
     Case,
     Finding,
     count_of,
@@ -16,6 +18,9 @@ from rsttrace.causes.case import (
 from rsttrace.packet import SYN, Packet
 
 CAUSE = "data-after-close"
+WHEN = (PASSIVE,)
+NEEDS = (TRIGGER,)
+AFTER = ("tls-close-notify",)
 # TLS alerts: one, or a warning and a close_notify
 MAX_ALERT_BYTES = 140
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from rsttrace.causes.case import CERTAIN, Case, Finding, name_of
+from rsttrace.causes.case import ACTIVE, CERTAIN, STACK, Case, Finding, name_of
 
 CAUSE = "disconnect-call"
+WHEN = (ACTIVE,)
+NEEDS = (STACK,)
+AFTER = ("listener-closed",)
 
 
 def rule(case: Case) -> Finding | None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from rsttrace.causes.case import CERTAIN, LOCAL_FIREWALL, Case, Finding
+from rsttrace.causes.case import CERTAIN, LOCAL_FIREWALL, OUTSIDE, STACK, Case, Finding
 from rsttrace.packet import SYN
 
 CAUSE = "firewall-reject"
+WHEN = (OUTSIDE,)
+NEEDS = (STACK,)
+AFTER = ()
 
 # the innermost of these names the tool that the rule was written with
 _TABLES = {

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from rsttrace.causes.case import CERTAIN, Case, Finding
+from rsttrace.causes.case import CERTAIN, PASSING, Case, Finding
 from rsttrace.model import FORWARDED
 
 CAUSE = "forwarded-reset"
+WHEN = (PASSING,)
+NEEDS = ()
+AFTER = ()
 
 
 def rule(case: Case) -> Finding | None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from rsttrace.causes.case import CERTAIN, LIKELY, Case, Finding, duration
+from rsttrace.causes.case import CERTAIN, LIKELY, PASSIVE, TRIGGER, Case, Finding, duration
 from rsttrace.packet import SYN
 
 CAUSE = "late-segment"
+WHEN = (PASSIVE,)
+NEEDS = (TRIGGER,)
+AFTER = ("data-after-close", "closed-port")
 # longer than a segment is under way, shorter than the first retransmissions give up
 ON_ITS_WAY_S = 1.0
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from rsttrace.causes.case import CERTAIN, LIKELY, Case, Finding
+from rsttrace.causes.case import ACTIVE, CERTAIN, LIKELY, STACK, Case, Finding
 
 CAUSE = "linger-zero"
+WHEN = (ACTIVE,)
+NEEDS = (STACK,)
+AFTER = ("disconnect-call", "listener-closed")
 
 
 def rule(case: Case) -> Finding | None:
@@ -14,7 +17,7 @@ def rule(case: Case) -> Finding | None:
         return None
     if not reset.in_stack("__tcp_close", "tcp_close"):
         return None
-    if sock and not (sock.linger and sock.lingertime == 0):
+    if sock and not (sock.linger and sock.linger_ms == 0):
         return None
     kernel = bool(reset.decided and reset.decided.task.kernel_thread)
     who = "the kernel (its own socket)" if kernel else case.who

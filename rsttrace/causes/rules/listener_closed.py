@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from rsttrace.causes.case import CERTAIN, Case, Finding, name_of
+from rsttrace.causes.case import ACTIVE, CERTAIN, STACK, Case, Finding, name_of
 
 CAUSE = "listener-closed"
+WHEN = (ACTIVE,)
+NEEDS = (STACK,)
+AFTER = ("admin-destroyed",)
 
 _MARKS = ("inet_child_forget", "inet_csk_listen_stop")
 

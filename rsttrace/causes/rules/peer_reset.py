@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from rsttrace.causes.case import CERTAIN, LIKELY, POSSIBLE, Case, Finding, count_of
+from rsttrace.causes.case import (
+    ACCEPTED,
+    CERTAIN,
+    JUDGEMENT,
+    LIKELY,
+    POSSIBLE,
+    Case,
+    Finding,
+    count_of,
+)
 from rsttrace.causes.rules._received import (
     accepted_in,
     fingerprint,
@@ -13,6 +22,9 @@ from rsttrace.causes.rules._received import (
 )
 
 CAUSE = "peer-reset"
+WHEN = (ACCEPTED,)
+NEEDS = (JUDGEMENT,)
+AFTER = ()
 
 
 def rule(case: Case) -> Finding | None:

@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
-from rsttrace.causes.case import CERTAIN, LIKELY, Case, Finding, count_of, how_it_ended
+from rsttrace.causes.case import (
+    ACTIVE,
+    CERTAIN,
+    DECISION,
+    LIKELY,
+    SOCKET,
+    STACK,
+    Case,
+    Finding,
+    count_of,
+    how_it_ended,
+)
 from rsttrace.causes.rules.unread_data_on_close import (
     ABORT_ON_CLOSE,
     closed_unread,
@@ -10,6 +21,9 @@ from rsttrace.causes.rules.unread_data_on_close import (
 )
 
 CAUSE = "process-exit-unread-data"
+WHEN = (ACTIVE,)
+NEEDS = (STACK, DECISION, SOCKET)
+AFTER = ("linger-zero",)
 
 
 def rule(case: Case) -> Finding | None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from rsttrace.causes.case import CERTAIN, Case, Finding
+from rsttrace.causes.case import CERTAIN, JUDGEMENT, REFUSED, Case, Finding
 from rsttrace.causes.rules._received import packet_evidence
 from rsttrace.model import REJECTED
 
 CAUSE = "reset-no-socket"
+WHEN = (REFUSED,)
+NEEDS = (JUDGEMENT,)
+AFTER = ()
 
 
 def rule(case: Case) -> Finding | None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from rsttrace.causes.case import (
     LIKELY,
+    PASSIVE,
     POSSIBLE,
     RECENT_NS,
+    TRIGGER,
     Case,
     Finding,
     count_of,
@@ -14,6 +16,9 @@ from rsttrace.causes.case import (
 from rsttrace.packet import ACK, FIN, SYN
 
 CAUSE = "stale-connection"
+WHEN = (PASSIVE,)
+NEEDS = (TRIGGER,)
+AFTER = ("late-segment", "accept-queue-overflow")
 # an echo of a connection that ended before the trace began comes within a few round trips
 ECHO_NS = 2_000_000_000
 

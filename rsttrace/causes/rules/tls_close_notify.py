@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rsttrace.causes.case import CERTAIN, LIKELY, Case, Finding
+from rsttrace.causes.case import CERTAIN, LIKELY, PASSIVE, TRIGGER, Case, Finding
 from rsttrace.causes.rules.data_after_close import (
     MAX_ALERT_BYTES,
     closed_evidence,
@@ -12,6 +12,9 @@ from rsttrace.causes.rules.data_after_close import (
 from rsttrace.packet import TLS_ALERT, payload_kind
 
 CAUSE = "tls-close-notify"
+WHEN = (PASSIVE,)
+NEEDS = (TRIGGER,)
+AFTER = ()
 
 
 def rule(case: Case) -> Finding | None:

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from rsttrace.causes.case import (
+    ACTIVE,
     CERTAIN,
+    DECISION,
     LIKELY,
+    SOCKET,
+    STACK,
     Case,
     Finding,
     count_of,
@@ -12,6 +16,9 @@ from rsttrace.causes.case import (
 )
 
 CAUSE = "unread-data-on-close"
+WHEN = (ACTIVE,)
+NEEDS = (STACK, DECISION, SOCKET)
+AFTER = ("process-exit-unread-data",)
 ABORT_ON_CLOSE = "TCP_ABORT_ON_CLOSE"
 
 
