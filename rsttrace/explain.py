@@ -41,12 +41,27 @@ class Verdict:
 
 
 @dataclass(frozen=True, slots=True)
+class Related:
+    """The earlier reset, or abort, of the same connection at the same end."""
+
+    id: int
+    cause: str
+    direction: str
+    time_ns: int
+
+
+@dataclass(frozen=True, slots=True)
 class Explained:
-    """A reset with its facts and its verdict: what the sinks print."""
+    """A reset with its facts and its verdict: what the sinks print.
+
+    ``count``: it stands for so many equal ones. ``related``: the one it is an echo of.
+    """
 
     reset: Reset
     facts: Facts
     verdict: Verdict
+    count: int = 1
+    related: Related | None = None
 
 
 def sender_of(explained: Explained) -> Sender:

@@ -8,6 +8,7 @@ from rsttrace.causes.case import Sender
 from rsttrace.decode import Decoder, Names
 from rsttrace.enrich import Context, enrich
 from rsttrace.explain import Explained, explain, sender_of
+from rsttrace.fold import Fold
 from rsttrace.join import Joiner
 from rsttrace.layout import Layout
 from rsttrace.listeners import Listener, Listeners
@@ -39,6 +40,7 @@ class Pipeline:
         self._context = context
         self._listeners = Listeners(known)
         self._joiner = Joiner()
+        self._fold = Fold()
         self._waiting: list[Record] = []
         self._senders: dict[int, Sender] = {}
         self.since_ns = since_ns
@@ -53,7 +55,7 @@ class Pipeline:
     @property
     def busy(self) -> bool:
         """Is something waiting for its time?"""
-        return bool(self._waiting) or self._joiner.busy
+        return bool(self._waiting) or self._joiner.busy or self._fold.busy
 
     def feed(self, raw: Iterable[bytes]) -> None:
         """Take records as they came out of the perf buffer."""
@@ -83,12 +85,14 @@ class Pipeline:
                 found += self._explain(self._joiner.advance(record.time_ns))
             self._take(record)
         found += self._explain(self._joiner.advance(now_ns))
-        return found
+        return [*self._fold.feed(found), *self._fold.advance(now_ns)]
 
     def flush(self) -> list[Explained]:
         """Everything that is left."""
         last = max((r.time_ns for r in self._waiting), default=0) + 1
-        return self.advance(last) + self._explain(self._joiner.flush())
+        found = self.advance(last)
+        found += self._fold.feed(self._explain(self._joiner.flush()))
+        return found + self._fold.advance(None)
 
     def _take(self, record: Record) -> None:
         if record.kind == "inet_sock_set_state":

@@ -39,6 +39,11 @@ class BlockSink:
         verdict = explained.verdict
         received = explained.reset.direction in (RECEIVED, REJECTED)
         lines = [*self._head(explained), *self._wrap(verdict.summary)]
+        echo = bool(explained.related and verdict.benign)
+        if echo or self._verbose:
+            lines += self._labelled("after", words.related_words(explained))
+        if echo and not self._verbose:
+            return "\n".join(lines) + "\n"  # no news
         lines += self._labelled("kernel", words.kernel_words(explained, self._room() * 2 - SLACK))
         lines += self._labelled("here" if received else "peer", self._brief(verdict.sees))
         if verdict.benign:
@@ -64,8 +69,9 @@ class BlockSink:
             tone = "unknown"
         direction = words.WORDS.get(explained.reset.direction, "?")
         left = f"{self._clock(explained)}  {direction:6}{words.arrow(explained)}"
-        right = f"{self._paint(tone, verdict.cause)}  ({verdict.confidence})"
-        if len(left) + 4 + len(verdict.cause) + len(verdict.confidence) + 2 <= self._width:
+        plain = f"{verdict.cause}{words.times(explained)}  ({verdict.confidence})"
+        right = plain.replace(verdict.cause, self._paint(tone, verdict.cause), 1)
+        if len(left) + 2 + len(plain) <= self._width:
             return [f"{left}  {right}"]
         if len(left) > self._width and " " in left:
             local, sign, remote = words.arrow(explained).split(" ")

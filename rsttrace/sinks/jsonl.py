@@ -102,7 +102,7 @@ def reset_object(explained: Explained, wall_offset_ns: int) -> dict[str, Any]:
         "id": reset.id,
         "time": rfc3339(reset.time_ns + wall_offset_ns),
         "monotonic_ns": reset.time_ns,
-        "count": 1,
+        "count": explained.count,
         "direction": reset.direction,
         "cause": verdict.cause,
         "confidence": verdict.confidence,
@@ -135,6 +135,8 @@ def reset_object(explained: Explained, wall_offset_ns: int) -> dict[str, Any]:
         "kernel_stack": list(reset.frames),
         "user_stack": [hex(a) for a in decided.ustack] if decided else [],
         "peer_id": reset.peer.id if reset.peer else None,
+        "related": explained.related.id if explained.related else None,
+        "suppressed_cause": verdict.suppressed_cause,
     }
 
 

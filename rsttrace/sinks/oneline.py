@@ -33,6 +33,7 @@ class OneLineSink:
         local, sign, remote = words.arrow(explained).split(" ")
         owner = explained.facts.owner or explained.facts.closer
         cause = verdict.cause if verdict.confidence == "certain" else f"{verdict.cause}?"
+        cause += words.times(explained)
         row = self._row(
             self._clock(explained),
             words.WORDS.get(reset.direction, "?"),

@@ -20,9 +20,9 @@ class Totals:
     duration_s: float = 0.0
 
     def add(self, explained: Explained) -> None:
-        """Count one reset."""
-        count = 1
+        """Count a reset and its equals."""
+        count = explained.count
         self.resets += count
-        self.benign += explained.verdict.benign
+        self.benign += count * explained.verdict.benign
         self.directions[explained.reset.direction] += count
         self.causes[(explained.verdict.cause, explained.reset.direction)] += count

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+from rsttrace.causes.case import duration
 from rsttrace.explain import Explained
 from rsttrace.model import RECEIVED, REJECTED
 from rsttrace.records import at
@@ -102,6 +103,20 @@ def arrow(explained: Explained) -> str:
     flow = explained.reset.flow
     sign = "<" if explained.reset.direction in (RECEIVED, REJECTED) else ">"
     return f"{at(flow.local, flow.lport)} {sign} {at(flow.remote, flow.rport)}"
+
+
+def times(explained: Explained) -> str:
+    """``x 3`` when it stands for several, else nothing."""
+    return f" x {explained.count}" if explained.count > 1 else ""
+
+
+def related_words(explained: Explained) -> str:
+    """What it is an echo of."""
+    related = explained.related
+    if not related:
+        return ""
+    ago = duration((explained.reset.time_ns - related.time_ns) / 1e9)
+    return f"{related.cause} of the same connection, {ago} before ({related.direction})"
 
 
 def kernel_words(explained: Explained, room: int = 10**6) -> str:

@@ -29,7 +29,8 @@ RESET_FIELDS = names(
     """schema type id time monotonic_ns count direction cause confidence summary evidence remedies
     benign phase initiator log_term missing family local remote state state_before errno
     reset_reason reset_reason_raw drop_reason drop_reason_raw process netns cgroup container
-    interface packet trigger socket kernel_stack user_stack peer_id"""
+    interface packet trigger socket kernel_stack user_stack peer_id
+    related suppressed_cause"""
 )
 PACKET_FIELDS = names("flags seq ack window ttl ip_id length payload_kind")
 SOCKET_FIELDS = names(

@@ -118,6 +118,8 @@ RESET: dict[str, Shape] = {
     "kernel_stack": LIST,
     "user_stack": LIST,
     "peer_id": (int, NULL),
+    "related": (int, NULL),
+    "suppressed_cause": (str, NULL),
 }
 CHOICES: dict[str, set[Any]] = {
     "direction": {"sent", "received", "forwarded", "suppressed", "rejected", "none"},
