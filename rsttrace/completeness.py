@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from rsttrace.explain import Explained
 from rsttrace.model import SENT, SUPPRESSED
@@ -30,84 +30,110 @@ Readings = Mapping[int, Reading]
 
 @dataclass(frozen=True)
 class Completeness:
-    """How the trace compares. All counts are RSTs made on this host while both readings cover.
+    """How the trace compares.
 
-    ``counted`` is None when the counters were not compared; ``why_not`` then says why.
-    ``gone``: namespaces that took their counters with them.
+    ``explained``, ``unexplained`` (made by this host's TCP) and ``outside_tcp`` are what was told,
+    ``lost`` counts records. ``counted`` is what the kernel counted in the namespaces that could
+    be asked, ``told`` what was told of these; both None if they could not be compared, and
+    ``why_not`` says why. ``gone``: namespaces that ended and took their counters with them.
     """
 
-    counted: int | None
-    explained: int
-    unexplained: int
-    outside_tcp: int
-    lost: int
+    explained: int = 0
+    unexplained: int = 0
+    outside_tcp: int = 0
+    lost: int = 0
+    counted: int | None = None
+    told: int | None = None
     namespaces: int = 0
     gone: int = 0
     why_not: str = ""
 
     @property
     def differs(self) -> bool:
-        """Are there more or fewer RSTs than were told?"""
-        return self.counted is not None and self.counted != self.explained + self.unexplained
+        """Were there more or fewer RSTs than were told?"""
+        return self.counted != self.told
 
     @property
     def sentence(self) -> str:
         """For people."""
-        told = self.explained + self.unexplained
-        if self.counted is None:
-            return f"Not held against the kernel's TcpOutRsts: {self.why_not}."
-        text = f"The kernel counted {self.counted} sent (TcpOutRsts), {self.explained} explained"
+        parts = [f"{self.explained} explained"]
         if self.unexplained:
-            text += f", {self.unexplained} not understood"
+            parts.append(f"{self.unexplained} not understood")
         if self.outside_tcp:
-            text += f"; {self.outside_tcp} more made outside TCP"
+            parts.append(f"{self.outside_tcp} made outside TCP")
+        told = ", ".join(parts)
+        if self.counted is None or self.told is None:
+            return f"Sent by this host: {told}. Not held against TcpOutRsts: {self.why_not}."
+        text = f"Sent by this host: {told}; the kernel counted {self.counted} (TcpOutRsts)"
         if self.gone:
-            text += f"; {self.gone} namespaces ended before they could be asked"
-        if self.differs:
-            missing = self.counted - told
-            text += f". {abs(missing)} {'were not seen' if missing > 0 else 'seen but not counted'}"
+            noun = "namespace" if self.gone == 1 else "namespaces"
+            text += f", without {self.gone} {noun} that ended meanwhile"
+        missing = self.counted - self.told
+        if missing > 0:
+            text += f". {missing} were NOT seen"
+        elif missing < 0:
+            text += f". {-missing} were seen that it did not count"
         return text + "."
 
 
 @dataclass
 class Tally:
-    """Counts what is told, by namespace and time; ``compare`` holds it against the counters."""
+    """Counts what is told, by namespace; ``compare`` holds it against the counters."""
 
-    before: Readings = field(default_factory=dict)
+    _before: Readings | None = None
+    _waiting: list[tuple[int, bool, int, int]] = field(default_factory=list)
     _told: Counter[tuple[int, bool]] = field(default_factory=Counter)
-    _early: dict[int, list[tuple[int, bool, int]]] = field(default_factory=dict)
+    _early: Counter[int] = field(default_factory=Counter)
     _outside: int = 0
 
+    def start(self, before: Readings) -> None:
+        """The counters as the trace began; resets of before are in them already."""
+        self._before = before
+        waiting, self._waiting = self._waiting, []
+        for one in waiting:
+            self._count(*one)
+
     def add(self, one: Explained) -> None:
-        """Count one explained reset that was made on this host."""
+        """Count one explained reset, if it was made on this host."""
         reset = one.reset
         if reset.direction not in (SENT, SUPPRESSED):
             return
         if reset.maker not in BY_TCP:
             self._outside += one.count
             return
-        netns, known = reset.flow.netns, one.verdict.cause not in NOT_EXPLAINED
-        reading = self.before.get(netns)
-        if reading and reset.time_ns < reading.time_ns:
-            return  # the counter had it already
-        self._told[netns, known] += one.count
+        known = one.verdict.cause not in NOT_EXPLAINED
+        self._waiting.append((reset.flow.netns, known, reset.time_ns, one.count))
+        if self._before is not None:
+            self.start(self._before)
+
+    def _count(self, netns: int, known: bool, time_ns: int, count: int) -> None:
+        reading = self._before.get(netns) if self._before else None
+        if reading and time_ns < reading.time_ns:
+            self._early[netns] += count  # told, but in the first reading already
+        self._told[netns, known] += count
 
     def compare(self, after: Readings | None, lost: int, why_not: str = "") -> Completeness:
         """The result. ``why_not``: why the counters cannot be compared, empty if they can."""
-        known = sum(n for (_, known), n in self._told.items() if known)
-        unknown = sum(n for (_, known), n in self._told.items() if not known)
-        if after is None or why_not:
-            why = why_not or "the counters could not be read"
-            return Completeness(None, known, unknown, self._outside, lost, why_not=why)
-        gone = {netns for netns, _ in self._told} | set(self.before)
-        gone -= set(after)
-        counted = 0
-        for netns, reading in after.items():
-            start = self.before.get(netns)
-            counted += reading.out_rsts - (start.out_rsts if start else 0)
-        for (netns, was_known), number in self._told.items():
-            if netns in gone:
-                known -= number * was_known
-                unknown -= number * (not was_known)
-        spaces = len(after)
-        return Completeness(counted, known, unknown, self._outside, lost, spaces, len(gone))
+        told = Counter(self._told)
+        for netns, known, _, count in self._waiting:
+            told[netns, known] += count
+        result = Completeness(
+            explained=sum(n for (_, known), n in told.items() if known),
+            unexplained=sum(n for (_, known), n in told.items() if not known),
+            outside_tcp=self._outside,
+            lost=lost,
+            why_not=why_not or "the counters could not be read",
+        )
+        if why_not or after is None or self._before is None:
+            return result
+        before = {netns: reading.out_rsts for netns, reading in self._before.items()}
+        seen = {netns for netns, _ in told} | set(before)
+        return replace(
+            result,
+            counted=sum(r.out_rsts - before.get(netns, 0) for netns, r in after.items()),
+            told=sum(n for (netns, _), n in told.items() if netns in after)
+            - sum(n for netns, n in self._early.items() if netns in after),
+            namespaces=len(after),
+            gone=len(seen - set(after)),
+            why_not="",
+        )

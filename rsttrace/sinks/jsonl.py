@@ -6,6 +6,7 @@ import json
 from datetime import UTC, datetime
 from typing import Any
 
+from rsttrace.completeness import Completeness
 from rsttrace.enrich import Process
 from rsttrace.explain import Explained
 from rsttrace.model import Reset
@@ -140,6 +141,24 @@ def reset_object(explained: Explained, wall_offset_ns: int) -> dict[str, Any]:
     }
 
 
+def completeness_object(done: Completeness | None) -> dict[str, Any] | None:
+    """The RSTs told, held against the kernel's own count; null in a replay."""
+    if done is None:
+        return None
+    return {
+        "explained": done.explained,
+        "unexplained": done.unexplained,
+        "outside_tcp": done.outside_tcp,
+        "lost_records": done.lost,
+        "tcp_out_rsts": done.counted,
+        "told": done.told,
+        "differs": done.differs,
+        "namespaces": done.namespaces,
+        "namespaces_gone": done.gone,
+        "not_compared": done.why_not or None,
+    }
+
+
 class JsonSink:
     """One JSON object per line."""
 
@@ -172,6 +191,7 @@ class JsonSink:
                     {"cause": cause, "direction": direction, "count": count}
                     for (cause, direction), count in totals.causes.most_common()
                 ],
+                "completeness": completeness_object(totals.completeness),
             }
         )
 

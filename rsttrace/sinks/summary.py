@@ -18,8 +18,10 @@ def summary_text(totals: Totals, width: int = 80) -> str:
     lost = f"{totals.lost} records lost" if totals.lost else "no records lost"
     noun = "reset" if totals.resets == 1 else "resets"
     head = f"{totals.resets} {noun}{took}, {totals.benign} of them harmless; {lost}."
+    if totals.completeness:
+        head += f" {totals.completeness.sentence}"
     if not totals.causes:
-        return head
+        return textwrap.fill(head, width)
     rows = [[count, direction, cause] for (cause, direction), count in totals.causes.most_common()]
     headers = ["count", "direction", "cause"]
     table = tabulate(rows, headers, tablefmt="simple")
