@@ -17,7 +17,7 @@ RAW_TRACEPOINT_PROBE(netif_receive_skb)
 	r = get_record(KIND_NETIF_RECEIVE_SKB);
 	if (!r)
 		return 0;
-	read_packet(r, &p, skb, 0);
+	read_segment(r, &p, skb);
 	__builtin_memcpy(&k, r->laddr, sizeof(k));
 	read_task(r);
 	read_handshake(r, &k);
