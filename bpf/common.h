@@ -20,6 +20,7 @@
 #endif
 
 #define IPPROTO_TCP	6
+#define ETIMEDOUT	110
 #define AF_INET		2
 #define AF_INET6	10
 #define TCP_ESTABLISHED	1
@@ -60,13 +61,19 @@ struct history {
 	u8 close_comm[16];
 };
 
-struct handshake {
+/* A SYN that the connection then challenges (RFC 5961 4.2) was none: "before" comes back. */
+struct syn_notes {
 	u64 rx_ns;
 	u64 tx_ns;
 	u32 rx_seq;
 	u32 rx_ttl;
 	u32 rx_id;
 	u32 tx_seq;
+};
+
+struct handshake {
+	struct syn_notes now;
+	struct syn_notes before;
 };
 
 #define SCRATCH_SLOTS 4

@@ -21,7 +21,9 @@ RAW_TRACEPOINT_PROBE(inet_sk_error_report)
 	read_sock_key(sk, &k, r->sk_state);
 	use_key(r, &k);
 	read_history(r, sk, &k);
-	if (r->sk_state == TCP_CLOSE && !(r->h_flags & (H_SENT_RESET | H_GOT_RESET)))
+	/* before 6.10 the report comes first; this errno is always an end */
+	if ((r->sk_state == TCP_CLOSE || error == ETIMEDOUT) &&
+	    !(r->h_flags & (H_SENT_RESET | H_GOT_RESET)))
 		note_error(sk, &k, error);
 	return submit(ctx, r, stack_bytes);
 }

@@ -44,6 +44,8 @@ RAW_TRACEPOINT_PROBE(kfree_skb)
 	stack_bytes = read_stack(ctx, r);
 	read_segment(r, &p, skb);
 	__builtin_memcpy(&k, r->laddr, sizeof(k));
+	if (!provoked && is_challenged(&p, reason))
+		forget_syn(&k);
 	read_handshake(r, &k);
 #if NARGS_kfree_skb >= 4
 	read_any_sock(r, ctx->args[3]);

@@ -231,25 +231,34 @@ INLINE int note_syn(struct peek *p, u64 skb, int outgoing)
 
 	peek_key(p, &k, outgoing);
 	k.netns = dev_netns(packet_dev(skb));
-	if (p->flags & TCP_ACK) {
-		/* the second half of a handshake keeps what the first half noted */
-		old = handshakes.lookup(&k);
-		if (old)
-			fresh = *old;
-	}
+	old = handshakes.lookup(&k);
+	/* the second half of a handshake keeps what the first half noted */
+	if (old && p->flags & TCP_ACK)
+		fresh = *old;
+	else if (old)
+		fresh.before = old->now;
 	if (outgoing) {
-		fresh.tx_ns = bpf_ktime_get_ns();
-		bpf_probe_read_kernel(&fresh.tx_seq, 4, (void *)(p->start + p->transport + 4));
+		fresh.now.tx_ns = bpf_ktime_get_ns();
+		bpf_probe_read_kernel(&fresh.now.tx_seq, 4, (void *)(p->start + p->transport + 4));
 	} else {
-		fresh.rx_ns = bpf_ktime_get_ns();
-		fresh.rx_ttl = p->v6 ? p->ip[7] : p->ip[8];
-		fresh.rx_id = p->v6 ? 0 : ID_V4 | p->ip[4] << 8 | p->ip[5];
+		fresh.now.rx_ns = bpf_ktime_get_ns();
+		fresh.now.rx_ttl = p->v6 ? p->ip[7] : p->ip[8];
+		fresh.now.rx_id = p->v6 ? 0 : ID_V4 | p->ip[4] << 8 | p->ip[5];
 		if (!p->v6 && p->ip[6] & 0x40)
-			fresh.rx_id |= ID_DF;
-		bpf_probe_read_kernel(&fresh.rx_seq, 4, (void *)(p->start + p->transport + 4));
+			fresh.now.rx_id |= ID_DF;
+		bpf_probe_read_kernel(&fresh.now.rx_seq, 4, (void *)(p->start + p->transport + 4));
 	}
 	handshakes.update(&k, &fresh);
 	return 0;
+}
+
+/* The last SYN was no beginning: the connection lives on. */
+INLINE void forget_syn(struct flow_key *k)
+{
+	struct handshake *h = handshakes.lookup(k);
+
+	if (h)
+		h->now = h->before;
 }
 
 INLINE void read_handshake(struct record *r, struct flow_key *k)
@@ -258,11 +267,11 @@ INLINE void read_handshake(struct record *r, struct flow_key *k)
 
 	if (!h)
 		return;
-	r->syn_rx_ns = h->rx_ns;
-	r->syn_tx_ns = h->tx_ns;
-	r->syn_rx_seq = h->rx_seq;
-	r->syn_rx_ttl = h->rx_ttl;
-	r->syn_rx_id = h->rx_id;
-	r->syn_tx_seq = h->tx_seq;
+	r->syn_rx_ns = h->now.rx_ns;
+	r->syn_tx_ns = h->now.tx_ns;
+	r->syn_rx_seq = h->now.rx_seq;
+	r->syn_rx_ttl = h->now.rx_ttl;
+	r->syn_rx_id = h->now.rx_id;
+	r->syn_tx_seq = h->now.tx_seq;
 	r->have |= HAVE_SYN;
 }

@@ -133,6 +133,7 @@ INLINE void read_timewait(struct record *r, u64 sk)
 
 	READ(&r->tw_substate, sk, inet_timewait_sock, tw_substate);
 	READ(&r->tw_rcv_nxt, sk, sock_common, skc_tw_rcv_nxt);
+	READ(&r->tcp_rcv_wnd, sk, tcp_timewait_sock, tw_rcv_wnd);
 	READ(&net, sk, sock_common, skc_net);
 	if (net && OFF(net, ipv4) >= 0)
 		READ(&rfc1337, net + OFF(net, ipv4), netns_ipv4, sysctl_tcp_rfc1337);

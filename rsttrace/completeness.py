@@ -83,7 +83,8 @@ class Tally:
     _before: Readings | None = None
     _waiting: list[tuple[int, bool, int, int]] = field(default_factory=list)
     _told: Counter[tuple[int, bool]] = field(default_factory=Counter)
-    _early: Counter[int] = field(default_factory=Counter)
+    _after: Readings | None = None
+    _outside_time: Counter[int] = field(default_factory=Counter)
     _outside: int = 0
 
     def start(self, before: Readings) -> None:
@@ -92,6 +93,10 @@ class Tally:
         waiting, self._waiting = self._waiting, []
         for one in waiting:
             self._count(*one)
+
+    def stop(self, after: Readings) -> None:
+        """The counters as the trace ends; resets of later are told, but not in them."""
+        self._after = after
 
     def add(self, one: Explained) -> None:
         """Count one explained reset, if it was made on this host."""
@@ -109,11 +114,15 @@ class Tally:
     def _count(self, netns: int, known: bool, time_ns: int, count: int) -> None:
         reading = self._before.get(netns) if self._before else None
         if reading and time_ns < reading.time_ns:
-            self._early[netns] += count  # told, but in the first reading already
+            self._outside_time[netns] += count  # in the first reading already
+        last = self._after.get(netns) if self._after else None
+        if last and time_ns > last.time_ns:
+            self._outside_time[netns] += count
         self._told[netns, known] += count
 
-    def compare(self, after: Readings | None, lost: int, why_not: str = "") -> Completeness:
+    def compare(self, lost: int, why_not: str = "") -> Completeness:
         """The result. ``why_not``: why the counters cannot be compared, empty if they can."""
+        after = self._after
         told = Counter(self._told)
         for netns, known, _, count in self._waiting:
             told[netns, known] += count
@@ -132,7 +141,7 @@ class Tally:
             result,
             counted=sum(r.out_rsts - before.get(netns, 0) for netns, r in after.items()),
             told=sum(n for (netns, _), n in told.items() if netns in after)
-            - sum(n for netns, n in self._early.items() if netns in after),
+            - sum(n for netns, n in self._outside_time.items() if netns in after),
             namespaces=len(after),
             gone=len(seen - set(after)),
             why_not="",

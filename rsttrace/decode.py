@@ -121,6 +121,7 @@ class Decoder:
             state=state_name(f["sk_state"]),
             tw_substate=state_name(f["tw_substate"]),
             tw_rcv_nxt=f["tw_rcv_nxt"] if have["TIMEWAIT"] else None,
+            tw_rcv_wnd=f["tcp_rcv_wnd"] if have["TIMEWAIT"] else 0,
             rfc1337=bool(f["tw_rfc1337"]),
             sock=_sock(f) if have["SOCK"] else None,
             history=_history(f, have["CLOSED"]) if have["HISTORY"] or have["CLOSED"] else None,
@@ -171,7 +172,7 @@ def _flow(f: Mapping[str, Any]) -> Flow:
 def _sock(f: Mapping[str, Any]) -> Sock:
     tcp = (
         "rcv_nxt copied_seq rcv_wnd snd_nxt snd_una write_seq wstamp_ns srtt_us min_rtt_us "
-        "header_len segs_in user_timeout linger2 bytes_received bytes_acked probes_out retransmits"
+        "header_len segs_in user_timeout bytes_received bytes_acked probes_out retransmits"
     )
     return Sock(
         uid=f["sk_uid"],
@@ -182,6 +183,7 @@ def _sock(f: Mapping[str, Any]) -> Sock:
         flags=f["sk_flags"],
         shutdown=f["sk_shutdown"],
         linger_ms=f["sk_linger_ms"],
+        linger2=_signed(f["tcp_linger2"]),
         ack_backlog=f["sk_ack_backlog"],
         max_ack_backlog=f["sk_max_ack_backlog"],
         has_socket=bool(f["has_socket"]),
@@ -192,6 +194,11 @@ def _sock(f: Mapping[str, Any]) -> Sock:
         spoke_ms=f["tcp_spoke_ms"] - 1 if f["tcp_spoke_ms"] else None,
         **{name: f[f"tcp_{name}"] for name in tcp.split()},
     )
+
+
+def _signed(value: int) -> int:
+    """An int that the record keeps as u32."""
+    return value - 2**32 if value >> 31 else value
 
 
 def _history(f: Mapping[str, Any], closed: bool) -> History:

@@ -10,7 +10,7 @@ from rsttrace.causes.case import CERTAIN, CLIENT, LIKELY, SERVER, UNKNOWN, Case,
 from rsttrace.causes.kinds import Fact, kind_of
 from rsttrace.causes.rules import reset_suppressed, rules_for
 from rsttrace.enrich import Facts
-from rsttrace.model import FORWARDED, RECEIVED, REJECTED, SENT, SUPPRESSED, Reset
+from rsttrace.model import FORWARDED, NONE, RECEIVED, REJECTED, SENT, SUPPRESSED, Reset
 from rsttrace.packet import ACK, SYN
 
 NO_CAUSE, NO_FACT = "unknown", "insufficient-data"
@@ -20,7 +20,8 @@ NO_CAUSE, NO_FACT = "unknown", "insufficient-data"
 class Verdict:
     """The answer: what happened, how sure it is, and what to do.
 
-    ``sees``: what the application on the receiving end gets. ``missing``: the fact that
+    ``sees``: what the application on the receiving end gets; of an abort without RST, the one
+    on this end. ``missing``: the fact that
     would have decided, empty if none was missing. ``suppressed_cause``: why TCP made the RST
     that the own firewall dropped.
     """
@@ -143,6 +144,7 @@ def _no_rule(case: Case) -> Finding:
 def _verdict(case: Case, cause: Cause, finding: Finding) -> Verdict:
     reset = case.reset
     initiator = finding.initiator or _initiator(case)
+    usual = cause.sender_sees if reset.direction == NONE else cause.receiver_sees
     return Verdict(
         cause=cause.id,
         confidence=finding.confidence,
@@ -153,8 +155,8 @@ def _verdict(case: Case, cause: Cause, finding: Finding) -> Verdict:
         phase=finding.phase or cause.phase,
         initiator=initiator,
         errno=errno_of(reset),
-        log_term=_log_term(initiator),
-        sees=finding.sees or cause.receiver_sees,
+        log_term=_log_term(case, initiator),
+        sees=finding.sees or usual,
         missing=finding.missing,
     )
 
@@ -212,7 +214,13 @@ def _initiator(case: Case) -> str:
     return role
 
 
-def _log_term(initiator: str) -> str | None:
+def _log_term(case: Case, initiator: str) -> str | None:
+    """What a firewall or flow log in the path would have noted."""
+    direction = case.reset.direction
+    if direction in (NONE, SUPPRESSED):
+        return "aged-out"  # it never saw an end
+    if direction == REJECTED:
+        return None  # the connection, if there is one, lives on
     if initiator in (CLIENT, SERVER):
         return f"tcp-rst-from-{initiator}"
     return "not-applicable" if initiator == "local-firewall" else None
@@ -238,7 +246,7 @@ def errno_of(reset: Reset) -> str | None:
     if reset.error and reset.error.errno:
         number = reset.error.errno
         return errno.errorcode.get(number, str(number))
-    if reset.direction == RECEIVED and reset.judged:
+    if reset.direction == RECEIVED and reset.judged and reset.judged.kind == "tcp_receive_reset":
         return _RECEIVED_ERRNO.get(reset.judged.state or "", "ECONNRESET")
     if reset.direction in (SENT, SUPPRESSED) and reset.in_stack("tcp_abort"):
         return "ECONNABORTED"

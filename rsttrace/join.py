@@ -95,8 +95,11 @@ class Joiner:
         if maker in (None, "forward") and record.skb_iif:
             self._forwarded(record)
             return
-        if maker in (None, "tcp-passive"):  # None: the kernel hides its symbols
+        # None: the kernel hides its symbols, or the packet had to wait for the neighbour's address
+        if maker in (None, "tcp-passive"):
             reset = self._resets.passive_decision(record)
+        if maker is None and reset is None:
+            reset = self._resets.early_decision(record)
         self._resets.wire.add(reset or self._resets.new(SENT, record), record)
 
     def _forwarded(self, record: Record) -> None:

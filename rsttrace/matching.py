@@ -103,10 +103,12 @@ def kills_timewait(record: Record) -> bool:
 
     Exactly the number it waits for, unless tcp_rfc1337 is set; in FIN_WAIT2 any in-window one.
     """
+    if record.packet is None or record.tw_rcv_nxt is None or not _reached_socket(record):
+        return False
+    ahead = (record.packet.seq - record.tw_rcv_nxt) & 0xFFFFFFFF
     if record.tw_substate == "FIN_WAIT2":
-        return True
-    exact = record.packet is not None and record.packet.seq == record.tw_rcv_nxt
-    return exact and not record.rfc1337
+        return ahead <= record.tw_rcv_wnd
+    return ahead == 0 and not record.rfc1337
 
 
 def ends_request(record: Record) -> bool:
@@ -118,9 +120,14 @@ def ends_request(record: Record) -> bool:
     shake, packet = record.handshake, record.packet
     if record.state != "LISTEN" or record.in_stack("tcp_v4_do_rcv", "tcp_v6_do_rcv"):
         return False
-    if not shake or not shake.rx_ns or not packet:
+    if not shake or not shake.rx_ns or not packet or not _reached_socket(record):
         return False
     return packet.seq == (shake.rx_seq + 1) & 0xFFFFFFFF
+
+
+def _reached_socket(record: Record) -> bool:
+    """Other reasons (policy, TTL, checksum, signature) dropped it before the socket saw it."""
+    return record.drop_reason in (None, "NOT_SPECIFIED")
 
 
 def is_challenged_syn(record: Record) -> bool:
@@ -132,15 +139,23 @@ def is_challenged_syn(record: Record) -> bool:
 
 
 # functions that end a connection without a RST, and give its application the reason
-_QUIET = ("tcp_write_err", "tcp_v4_err", "tcp_v6_err")
+_TIMERS = (
+    *("tcp_write_err", "tcp_write_timeout", "tcp_retransmit_timer", "tcp_probe_timer"),
+    "tcp_write_timer_handler",
+)
+_ICMP = ("tcp_v4_err", "tcp_v6_err")
 _SPOKE = ("tcp_reset", "tcp_abort", "tcp_disconnect", "tcp_keepalive_timer")
 
 
 def is_quiet_abort(record: Record) -> bool:
     """Does this error report tell of a connection that ended without a RST?"""
-    if record.state != "CLOSE" or not record.errno or record.in_stack(*_SPOKE):
+    if not record.errno or record.in_stack(*_SPOKE):
         return False
-    return record.in_stack(*_QUIET) or not record.named
+    if record.in_stack(*_TIMERS):  # before 6.10 the state is still the old one
+        return True
+    # an established connection that asked for errors (IP_RECVERR) lives on
+    over = record.state in ("CLOSE", "SYN_SENT", "SYN_RECV")
+    return over and (record.in_stack(*_ICMP) or not record.named)
 
 
 def at_lower_device(record: Record) -> bool:

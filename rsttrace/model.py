@@ -25,10 +25,14 @@ MAKERS = {
     "rawv6_sendmsg": "raw-socket",
     "packet_sendmsg": "packet-socket",
     "packet_snd": "packet-socket",
+    "packet_sendmsg_spkt": "packet-socket",
     "ip_forward": "forward",
     "ip6_forward": "forward",
     "br_handle_frame": "forward",
 }
+
+# MAKERS outside TCP and the firewall: the task on the CPU sent the RST itself
+BY_TOOL = ("raw-socket", "packet-socket")
 
 
 def maker_of(frames: tuple[str, ...]) -> str | None:

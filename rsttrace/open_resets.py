@@ -83,6 +83,11 @@ class OpenResets:
             r for r in self._open if fits(r) and r.decided and same_act(r.decided, record)
         )
 
+    def early_decision(self, record: Record) -> Reset | None:
+        """The active reset whose packet leaves only now, long after it was decided."""
+        waiting = (r for r in self.sent[flow_of(record)] if r.direction == SENT and not r.wire)
+        return oldest(r for r in waiting if r.decided and not r.decided.skb)
+
     def translated(self, record: Record) -> Reset | None:
         """The packet a judgement is about when NAT changed its addresses on the way in."""
         if not record.sock:

@@ -19,7 +19,7 @@ class Packet:
     """A TCP segment. ``length`` is its payload in bytes, ``payload`` what was captured of it.
 
     ``option_kinds`` are the TCP option kinds in order (RFC 9293 3.2), ``ttl`` the TTL or hop
-    limit, ``ip_id`` None on IPv6.
+    limit, ``ip_id`` None and ``df`` (Don't Fragment) False on IPv6.
     """
 
     src: str
@@ -35,6 +35,7 @@ class Packet:
     length: int
     payload: bytes
     option_kinds: tuple[int, ...]
+    df: bool = False
 
     @property
     def flag_text(self) -> str:
@@ -115,6 +116,7 @@ def parse_packet(raw: bytes, total: int, payload: bytes = b"") -> Packet | None:
         length=length,
         payload=linear or payload[:length],
         option_kinds=_option_kinds(raw[header + 20 : start]),
+        df=version == 4 and bool(raw[6] & 0x40),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from rsttrace.causes.case import Sender
 from rsttrace.decode import Decoder, Names
@@ -14,6 +15,7 @@ from rsttrace.layout import Layout
 from rsttrace.listeners import Listener, Listeners
 from rsttrace.matching import PATIENCE_NS
 from rsttrace.model import RECEIVED, REJECTED, Reset
+from rsttrace.patterns import Patterns
 from rsttrace.records import Record
 
 REMEMBER_SENDERS = 1024
@@ -41,6 +43,7 @@ class Pipeline:
         self._listeners = Listeners(known)
         self._joiner = Joiner()
         self._fold = Fold()
+        self._patterns = Patterns()
         self._waiting: list[Record] = []
         self._senders: dict[int, Sender] = {}
         self.since_ns = since_ns
@@ -111,10 +114,14 @@ class Pipeline:
     def _explain_one(self, reset: Reset) -> Explained:
         reset.lossy = any(a <= reset.time_ns <= b for a, b in self._losses)
         facts = enrich(reset, self._context, self._listeners, self.since_ns)
+        flow = reset.flow
+        known = self._patterns.about(flow.netns, flow.remote, reset.time_ns)
+        facts = replace(facts, neighbours=known)
         sender = None
         if reset.peer and reset.direction in (RECEIVED, REJECTED):
             sender = self._senders.get(reset.peer.id)
         explained = Explained(reset, facts, explain(reset, facts, sender))
+        self._patterns.add(reset, explained.verdict.cause)
         if reset.peer and reset.direction not in (RECEIVED, REJECTED):
             self._senders[reset.id] = sender_of(explained)
             if len(self._senders) > REMEMBER_SENDERS:

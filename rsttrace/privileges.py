@@ -17,7 +17,8 @@ CAP_DAC_READ_SEARCH, CAP_SYS_PTRACE, CAP_BPF = 2, 19, 39
 KEPT = (CAP_DAC_READ_SEARCH, CAP_SYS_PTRACE, CAP_BPF)
 NOBODY = 65534
 
-PR_SET_KEEPCAPS, PR_SET_NO_NEW_PRIVS = 8, 38
+PR_SET_KEEPCAPS, PR_CAPBSET_DROP, PR_SET_NO_NEW_PRIVS = 8, 24, 38
+HIGHEST_CAPABILITY = 63
 CAPABILITY_VERSION_3 = 0x20080522
 
 
@@ -51,6 +52,23 @@ def drop_privileges(environ: Mapping[str, str] = os.environ) -> bool:
     with contextlib.suppress(OSError):
         os.chdir("/")
     return True
+
+
+def limit_capabilities(kept: Iterable[int]) -> None:
+    """For a process that stays root: of its capabilities only these, also in what it starts."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    kept = [bit for bit in kept if _permitted() >> bit & 1]
+    for bit in range(HIGHEST_CAPABILITY + 1):
+        if bit not in kept:
+            libc.prctl(PR_CAPBSET_DROP, bit, 0, 0, 0)
+    _set_capabilities(libc, kept)
+    libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+
+
+def _permitted() -> int:
+    """Capabilities this process may use, as a mask."""
+    with open("/proc/self/status") as status:
+        return next((int(x.split()[1], 16) for x in status if x.startswith("CapPrm:")), 0)
 
 
 def _set_capabilities(libc: ctypes.CDLL, kept: Iterable[int]) -> None:

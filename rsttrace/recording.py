@@ -1,9 +1,9 @@
 """A recording: raw records with the kernel's names, symbols and what enrichment learnt.
 
 JSON Lines. The first line is the header (``"rsttrace": 1``), then in order of time lines of
-``names`` (addresses to functions), ``context`` (processes, owners, namespaces), ``records``
-(base64, zlib) and ``lost``; the last is ``end``. A file without ``end`` was cut off; what is
-there can still be explained.
+``names`` (addresses to functions), ``context`` (processes, owners, namespaces, firewall rules),
+``records`` (base64, zlib) and ``lost``; the last is ``end``. A file without ``end`` was cut off;
+what is there can still be explained.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from rsttrace.enrich import Process
+from rsttrace.enrich.firewall import Firewall, from_json, said_for
 from rsttrace.errors import RsttraceError
 from rsttrace.kernel.loader import bpf_dir
 from rsttrace.layout import Layout
@@ -182,6 +183,7 @@ class Recording:
         self._processes: dict[int, Process] = {}
         self._owners: dict[int, int] = {}
         self._netns: dict[int, str | None] = {}
+        self._firewalls: dict[int, list[tuple[int, Firewall]]] = {}
         lines = self._lines()
         header = next(lines, None)
         if not header or "rsttrace" not in header:
@@ -257,6 +259,10 @@ class Recording:
             self._owners[int(key)] = typed(value, int)
         elif kind == "netns":
             self._netns[int(key)] = typed(value, str, type(None))
+        elif kind == "firewall":
+            said = self._firewalls.setdefault(int(key), [])
+            same = "rules" not in typed(value, dict) and said
+            said.append((typed(value["time_ns"], int), said[-1][1] if same else from_json(value)))
 
     # Names
     def symbol(self, address: int) -> str | None:
@@ -279,3 +285,7 @@ class Recording:
     def netns_name(self, inode: int) -> str | None:
         """Name of a namespace of the recording host."""
         return self._netns.get(inode)
+
+    def firewall(self, netns: int, time_ns: int) -> Firewall | None:
+        """The rules there, as they were told first after this time."""
+        return said_for(self._firewalls.get(netns, []), time_ns)

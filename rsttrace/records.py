@@ -237,6 +237,7 @@ class Record:
     frames: tuple[str, ...]
     ustack: tuple[int, ...]
     tw_rcv_nxt: int | None = None
+    tw_rcv_wnd: int = 0
     rfc1337: bool = False
 
     @property

@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from rsttrace import __version__
+from rsttrace.completeness import Reading, Readings
+from rsttrace.enrich.asking import Broker
 from rsttrace.enrich.listening import listening
-from rsttrace.enrich.live import LiveContext
+from rsttrace.enrich.live import LiveContext, not_noted
 from rsttrace.explain import Explained
 from rsttrace.kernel.loader import Kernel, bpf_dir, load_in_background, prepare
 from rsttrace.kernel.memory import release_compiler_memory
@@ -24,6 +26,8 @@ from rsttrace.recording import Recorder
 # a record is stamped when its hook starts and handed over some microseconds later
 MARGIN_NS = 2_000_000
 LAST_READS = 2
+# for the helper process to read the counters of all namespaces, in s
+FIRST_WAIT_S, LAST_WAIT_S = 0.5, 1.0
 
 
 class KernelNames:
@@ -73,17 +77,21 @@ class Session:
         self.wall_offset_ns = time.time_ns() - time.monotonic_ns()
         self.names = KernelNames(symbols, self.kernel.features.enums)
         self._recorder = Recorder(record) if record else None
-        self.context = LiveContext(self._recorder.context) if self._recorder else LiveContext()
+        self.broker = Broker()  # needs the rights that are given up soon
+        noted = self._recorder.context if self._recorder else not_noted
+        self.context = LiveContext(noted, self.broker.firewall)
         self.pipeline = Pipeline(self.layout, self.names, self.context, since_ns=self.started_ns)
         # what came before the perf buffer was open is not part of this trace
         self._lost_before = self.kernel.lost()
         self.lost = 0
         self._last_take_ns = self.started_ns
+        self.counters_before: Readings | None = None
         self.symbols_available = symbols.available
         release_compiler_memory()
 
     def learn_host(self) -> None:
         """Look at what was there before the trace. Needs root; call it once, soon after."""
+        self.counters_before = self.counters(FIRST_WAIT_S)
         known = listening()
         self.pipeline.know_listeners(known)
         if self._recorder:
@@ -105,6 +113,13 @@ class Session:
             "wall_offset_ns": self.wall_offset_ns,
             "symbols": self.symbols_available,
         }
+
+    def counters(self, wait_s: float = LAST_WAIT_S) -> Readings | None:
+        """TcpOutRsts of every namespace, None if they could not be read in time."""
+        rows = self.broker.out_rsts(wait_s)
+        if rows is None:
+            return None
+        return {inode: Reading(row["OutRsts"], row["time_ns"]) for inode, row in rows.items()}
 
     def poll(self, timeout_ms: int = 100) -> list[Explained]:
         """Wait for records at most ``timeout_ms`` and return the resets that are complete."""
@@ -137,8 +152,9 @@ class Session:
         self._last_take_ns = now
 
     def close(self) -> None:
-        """Detach; end the recording."""
+        """Detach; end the recording and the helper process."""
         self.kernel.close()
+        self.broker.close()
         if self._recorder:
             recorder, self._recorder = self._recorder, None
             recorder.end(self.lost)

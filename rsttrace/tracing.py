@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
+from rsttrace.completeness import Completeness, Readings, Tally
 from rsttrace.errors import EXIT_INCOMPLETE, EXIT_OK, RsttraceError
 from rsttrace.explain import Explained
 from rsttrace.model import FORWARDED, RECEIVED, REJECTED, SENT, SUPPRESSED
@@ -26,12 +27,23 @@ WAYS = {SENT: (SENT, SUPPRESSED, FORWARDED), RECEIVED: (RECEIVED, REJECTED)}
 
 @dataclass(frozen=True)
 class Limits:
-    """When to stop, and which owner and direction to show. None: no limit."""
+    """When to stop, and which owner and direction to show. None: no limit.
+
+    ``netns``: only these were watched (empty: all). ``filtered``: by something else as well.
+    """
 
     seconds: float | None = None
     count: int | None = None
     pid: int | None = None
     direction: str | None = None
+    netns: tuple[int, ...] = ()
+    filtered: bool = False
+
+    @property
+    def why_not_compared(self) -> str:
+        """Why the kernel's counters tell nothing about what is shown, empty if they do."""
+        filtered = self.filtered or self.pid is not None or self.direction
+        return "a filter is on" if filtered else ""
 
 
 class Stopper:
@@ -78,6 +90,7 @@ class Tracing:
         self._limits = limits
         self._stopper = stopper
         self.totals = Totals()
+        self._tally = Tally()
 
     def run(self, summary: bool = True) -> None:
         """Until asked to stop or a limit is reached; then print what is left.
@@ -92,17 +105,33 @@ class Tracing:
             failure = err
             self._show(self._session.pipeline.flush())
         self.totals.duration_s = time.monotonic() - start
+        self.totals.completeness = self._completeness()
         if summary:
             self._output.write(self._sink.summary(self.totals))
         if failure:
             raise failure
 
     def _watch(self, start: float) -> None:
+        if self._session.counters_before is not None:
+            self._tally.start(self._mine(self._session.counters_before))
         self._output.write(self._sink.start(self._session.host_facts()))
         while not self._done(start):
             self._show(self._session.poll(self._timeout(start)))
-        if not self._full():
-            self._show(self._session.finish())
+        if self._full():
+            return
+        after = self._session.counters()
+        if after is not None:
+            self._tally.stop(self._mine(after))
+        self._show(self._session.finish())
+
+    def _mine(self, readings: Readings) -> Readings:
+        """Those of the namespaces that are watched."""
+        wanted = self._limits.netns
+        return {netns: r for netns, r in readings.items() if not wanted or netns in wanted}
+
+    def _completeness(self) -> Completeness:
+        why_not = "it stopped at its limit" if self._full() else self._limits.why_not_compared
+        return self._tally.compare(self._session.lost, why_not)
 
     def _timeout(self, start: float) -> int:
         wait = BUSY_POLL_MS if self._session.pipeline.busy else POLL_MS
@@ -128,6 +157,7 @@ class Tracing:
                 return
             if self._wanted(one):
                 self.totals.add(one)
+                self._tally.add(one)
                 self._output.write(self._sink.reset(one))
 
     def _wanted(self, explained: Explained) -> bool:

@@ -7,6 +7,9 @@ Run by hand, as root, from the checkout, with the interpreter that has bcc:
     sudo /usr/bin/python3 tools/record-fixtures.py closed-port  # one cause, or one variant
     /usr/bin/python3 tools/record-fixtures.py --layout          # tests/data/record-layout.json only
 
+A lab that changes a limit of the whole host is passed over without ``--change-global-limits``: say
+that in a virtual machine, see tools/vm.
+
 Each file is an ordinary recording (``rsttrace explain FILE`` reads it), cut down to what the
 lab's own two namespaces need, plus one line that the reader passes over: ``"type": "lab"``
 with the lab's name, its family, the inode numbers of both namespaces, and how many RSTs the
@@ -34,7 +37,7 @@ from rsttrace.lab import find, labs  # noqa: E402
 from rsttrace.lab.base import LabSpec  # noqa: E402
 from rsttrace.lab.errors import LabSkip  # noqa: E402
 from rsttrace.lab.net import Lab  # noqa: E402
-from rsttrace.lab.runner import Outcome, judge, settle  # noqa: E402
+from rsttrace.lab.runner import Outcome, judge, refusal, settle  # noqa: E402
 from rsttrace.layout import Layout  # noqa: E402
 from rsttrace.recording import Recorder, Recording  # noqa: E402
 from rsttrace.replay import replay  # noqa: E402
@@ -43,6 +46,7 @@ from rsttrace.session import Session  # noqa: E402
 DATA = ROOT / "tests" / "data"
 FAMILIES: dict[int, int] = {socket.AF_INET: 4, socket.AF_INET6: 6}
 HOSTNAME = "lab-host"
+CHANGE = "--change-global-limits"
 # facts of the host that a replay, or a reader of the file, has a use for; without started_ns
 # the trace counts as older than the lab, as it does in ``rsttrace lab run``
 HOST_FACTS = ("version", "kernel", "machine", "hooks", "missing_hooks", "wall_offset_ns", "symbols")
@@ -53,10 +57,15 @@ def main(names: list[str]) -> int:
     write_layout()
     if names == ["--layout"]:
         return 0
+    change_global_limits = CHANGE in names
+    names = [name for name in names if name != CHANGE]
     specs = [spec for name in names for spec in find(name)] if names else list(labs())
     (DATA / "labs").mkdir(parents=True, exist_ok=True)
     wrong = 0
     for spec in specs:
+        if not change_global_limits and refusal(spec):
+            print(f"{spec.name}: skipped: {refusal(spec)}")
+            continue
         for family in spec.families:
             problems = make(spec, family)
             wrong += bool(problems)
@@ -109,7 +118,7 @@ def run(spec: LabSpec, family: int, path: Path) -> tuple[dict[str, int], int]:
     with Session(record=path) as session:
         session.learn_host()
         session.pipeline.since_ns = None
-        with Lab(family) as lab:
+        with Lab(family, spec.topology) as lab:
             before = lab.tcp_out_rsts()
             spec.run(lab)
             out_rsts = lab.tcp_out_rsts() - before

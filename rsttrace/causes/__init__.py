@@ -37,12 +37,16 @@ class Cause:
 
 @dataclass(frozen=True)
 class Word:
-    """A term people bring: an errno, a kernel reason, a counter, a log term."""
+    """A term people bring: an errno, a kernel reason, a counter, a log term, a message.
+
+    ``says``: other spellings, and pieces of pasted text that mean it.
+    """
 
     name: str
     kind: str
     text: str
     causes: tuple[str, ...]
+    says: tuple[str, ...] = ()
 
 
 def _frozen(value: Any) -> Any:
@@ -65,6 +69,6 @@ def words() -> Mapping[str, Word]:
     """All terms by name."""
     text = (resources.files(__package__) / "words.toml").read_text(encoding="utf-8")
     return {
-        name: Word(name, w["kind"], w["text"], tuple(w["causes"]))
+        name: Word(name, w["kind"], w["text"], tuple(w["causes"]), tuple(w.get("says", ())))
         for name, w in tomllib.loads(text)["words"].items()
     }

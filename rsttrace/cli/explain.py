@@ -7,39 +7,46 @@ import errno
 import os
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from rsttrace.cli.params import output_options
 from rsttrace.errors import EXIT_FAILURE, EXIT_OK, EXIT_USAGE, RsttraceError
 
+if TYPE_CHECKING:
+    from rsttrace.causes import Word
+
+NO_RESET = "No reset is known to depend on it."
+
 
 @click.command("explain")
 @click.argument("what")
 @output_options
 def command(what: str, **options: Any) -> int:
-    """Explain WHAT: a cause, a kernel reason, an errno, a counter, or a recording.
+    """Explain WHAT: a cause, a kernel reason, an errno, a counter, a message, or a recording.
 
     \b
     rsttrace explain unread-data-on-close   a cause (see: rsttrace causes)
     rsttrace explain TCP_ABORT_ON_CLOSE     a reason the kernel gives
     rsttrace explain ECONNRESET             an error the application got
+    rsttrace explain "socket hang up"       a message, or a pasted line of a log
     rsttrace explain out.rec                a recording (rsttrace --record out.rec)
     """
     from rsttrace.causes import catalogue, words
+    from rsttrace.causes.lookup import find_in_text, find_word
     from rsttrace.sinks.pages import cause_page, word_page
 
     if what in catalogue():
         click.echo(cause_page(catalogue()[what]))
         return EXIT_OK
-    word = _find_word(what)
+    word = find_word(what)
+    if not word and _is_path(what):
+        return _replay(Path(what), options)
+    word = word or find_in_text(what) or _other_word(what)
     if word:
-        click.echo(word_page(words()[word]))
+        click.echo(word_page(word))
         return EXIT_OK
-    path = Path(what)
-    if path.exists():
-        return _replay(path, options)
     known = [*catalogue(), *words()]
     close = difflib.get_close_matches(what, known, 3, 0.5)
     hint = f"Did you mean {' or '.join(close)}?" if close else "List them with: rsttrace causes"
@@ -48,23 +55,27 @@ def command(what: str, **options: Any) -> int:
     )
 
 
-def _find_word(what: str) -> str | None:
-    """A term as it stands, or with the prefix that a kernel or nstat puts before it."""
-    from rsttrace.causes import words
-
-    names = {name.lower(): name for name in words()}
-    prefixes = ("", "skb_drop_reason_", "sk_rst_reason_", "tcpext", "tcp", "mptcpext")
-    text = _errno_name(what).lower()
-    candidates = (text.removeprefix(prefix) for prefix in prefixes)
-    return next((names[c] for c in candidates if c in names), None)
+def _is_path(what: str) -> bool:
+    """Is there such a file? A pasted text can be too long for a name, or hold what no name may."""
+    try:
+        return Path(what).exists()
+    except (OSError, ValueError):
+        return False
 
 
-def _errno_name(what: str) -> str:
-    """``Connection reset by peer`` and ``104`` are ECONNRESET."""
-    texts = {os.strerror(number).lower(): name for number, name in errno.errorcode.items()}
-    if what.isascii() and what.isdigit():
-        return errno.errorcode.get(int(what), what)
-    return texts.get(what.strip().lower(), what)
+def _other_word(what: str) -> Word | None:
+    """A name that only the kernel or the C library knows: then no reset depends on it."""
+    from rsttrace.causes import Word
+    from rsttrace.causes.lookup import errno_name
+    from rsttrace.kernel.names import kernel_name
+
+    name = errno_name(what.strip()).upper()
+    number = getattr(errno, name, None) if name.isalnum() else None
+    if isinstance(number, int):
+        text = f"An errno of this system ({number}): '{os.strerror(number)}'. {NO_RESET}"
+        return Word(name, "errno", text, ())
+    found = kernel_name(what)
+    return Word(found.name, found.kind, f"{found.text} {NO_RESET}", ()) if found else None
 
 
 def _replay(path: Path, options: dict[str, Any]) -> int:

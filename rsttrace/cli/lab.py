@@ -40,12 +40,20 @@ def list_labs() -> None:
 @click.argument("names", nargs=-1, required=True, metavar="NAME...|all")
 @click.option("-4", "family", flag_value=4, type=int, help="IPv4 only.")
 @click.option("-6", "family", flag_value=6, type=int, help="IPv6 only.")
+@click.option(
+    "--change-global-limits",
+    is_flag=True,
+    help="Also run labs that change a limit of the whole host for a moment.",
+)
 @output_options
-def run_labs(names: tuple[str, ...], family: int | None, **options: Any) -> int:
+def run_labs(
+    names: tuple[str, ...], family: int | None, change_global_limits: bool, **options: Any
+) -> int:
     """Run labs by NAME, or all: shows the trace and says right or wrong.
 
-    Everything happens in network namespaces made for it; they are removed at the end. Ctrl-C
-    ends after the lab that runs. Exit code 1 if a verdict was wrong, 130 after Ctrl-C.
+    Everything happens in network namespaces made for it; they are removed at the end. Labs that
+    change a limit of the whole host are skipped without --change-global-limits. Ctrl-C ends
+    after the lab that runs. Exit code 1 if a verdict was wrong, 130 after Ctrl-C.
     """
     import socket
 
@@ -73,7 +81,9 @@ def run_labs(names: tuple[str, ...], family: int | None, **options: Any) -> int:
         output.write(sink.start(session.host_facts()))
         for spec, one in runs:
             if not stopper.asked:
-                outcome = run_lab(session, spec, one)
+                outcome = run_lab(
+                    session, spec, one, change_global_limits=change_global_limits
+                )
             if stopper.asked:  # Ctrl-C also hits the commands a lab runs: this one says nothing
                 break
             _tell(outcome, sink, output)

@@ -79,8 +79,15 @@ def command(**options: Any) -> int:
         if not options["quiet"]:
             click.echo(for_terminal(_banner(session.host_facts()), sys.stderr), err=True)
         sink = make_sink(options, session.wall_offset_ns, session.started_ns)
-        names = ("duration", "count", "pid", "direction")
-        limits = Limits(*(options[name] for name in names))
+        by_packet = ("address", "port", "local_port", "remote_port", "family")
+        limits = Limits(
+            seconds=options["duration"],
+            count=options["count"],
+            pid=options["pid"],
+            direction=options["direction"],
+            netns=options["netns"],
+            filtered=any(options[name] for name in by_packet),
+        )
         tracing = Tracing(session, sink, Output(sys.stdout), limits, stopper)
         tracing.run(summary=not options["quiet"])
         if damaged := session.pipeline.damaged:

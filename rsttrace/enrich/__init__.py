@@ -9,8 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
+from rsttrace.enrich.firewall import Firewall
 from rsttrace.listeners import Listeners
-from rsttrace.model import Reset
+from rsttrace.model import BY_TOOL, SUPPRESSED, Reset
+from rsttrace.patterns import Neighbours
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,9 @@ class Context(Protocol):
     def netns_name(self, inode: int) -> str | None:
         """Name of a network namespace; ``host`` for the initial one."""
 
+    def firewall(self, netns: int, time_ns: int) -> Firewall | None:
+        """The rules of a namespace that can make or drop a RST, soon after this time."""
+
 
 @dataclass(frozen=True, slots=True)
 class Facts:
@@ -50,6 +55,8 @@ class Facts:
     (the closer, the killer), ``closer`` had closed the connection earlier, ``listener`` listens on
     the local port: it may have handed the connection to another process. ``watched_ns``:
     for how long this host was watched before the reset, None: since before it existed.
+    ``firewall``: looked up only where a firewall made or dropped the RST. ``neighbours``: what
+    the same remote address did in the minute before.
     """
 
     owner: Process | None = None
@@ -59,6 +66,8 @@ class Facts:
     listeners: Listeners | None = None
     watched_ns: int | None = None
     listener: Process | None = None
+    firewall: Firewall | None = None
+    neighbours: Neighbours | None = None
 
 
 def enrich(
@@ -73,7 +82,17 @@ def enrich(
         netns_name=context.netns_name(reset.flow.netns) if reset.flow.netns else None,
         listeners=listeners,
         watched_ns=None if since_ns is None else reset.time_ns - since_ns,
+        firewall=_firewall(reset, context),
     )
+
+
+def _firewall(reset: Reset, context: Context) -> Firewall | None:
+    """Only where a firewall made the RST, or dropped it on its way out."""
+    judged = reset.judged if reset.direction == SUPPRESSED else None
+    dropped = judged and (judged.drop_reason == "NETFILTER_DROP" or judged.in_stack("nf_hook_slow"))
+    if not reset.flow.netns or not (reset.maker == "firewall" or dropped):
+        return None
+    return context.firewall(reset.flow.netns, reset.time_ns)
 
 
 def _known(context: Context, pid: int, comm: str) -> Process | None:
@@ -88,6 +107,8 @@ def _known(context: Context, pid: int, comm: str) -> Process | None:
 
 def _actor(reset: Reset, context: Context) -> Process | None:
     """The task on the CPU, where it acted on this socket itself."""
+    if reset.wire and reset.maker in BY_TOOL:  # the packet leaves within the tool's own call
+        return _known(context, reset.wire.task.pid, reset.wire.task.comm)
     record = reset.decided
     if not record or not reset.active or record.task.kernel_thread or not record.task.pid:
         return None

@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from rsttrace.enrich import Process
+from rsttrace.enrich.asking import NO_HELPER, FirewallMemory
+from rsttrace.enrich.firewall import Firewall
 from rsttrace.output import printable
 
 PROC = Path("/proc")
@@ -23,15 +25,21 @@ CACHE_SIZE = 4096
 Noted = Callable[[str, str, object], None]
 
 
-def _nothing(_kind: str, _key: str, _value: object) -> None:
+def not_noted(_kind: str, _key: str, _value: object) -> None:
     """Nobody records the answers."""
 
 
 class LiveContext:
-    """Context of this host. ``noted(kind, key, answer)`` is told every new answer."""
+    """Context of this host. ``noted(kind, key, answer)`` is told every new answer.
 
-    def __init__(self, noted: Noted = _nothing) -> None:
+    ``rules_of`` asks for the firewall rules of a namespace (asking.Broker).
+    """
+
+    def __init__(
+        self, noted: Noted = not_noted, rules_of: Callable[[int], Firewall] | None = None
+    ) -> None:
         self._noted = noted
+        self._firewalls = FirewallMemory(rules_of or (lambda _netns: NO_HELPER), noted)
         self._processes: dict[int, tuple[float, Process | None]] = {}
         self._owners: dict[int, int] = {}
         self._credit = SCAN_BURST
@@ -94,6 +102,11 @@ class LiveContext:
             self._told[inode] = name
             self._noted("netns", str(inode), name)
         return name
+
+
+    def firewall(self, netns: int, time_ns: int) -> Firewall:
+        """From the helper process, soon after ``time_ns``; remembered."""
+        return self._firewalls.firewall(netns, time_ns)
 
 
 def pids() -> Iterator[int]:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rsttrace.lab.base import LabSpec, Scenario
 
-_MACHINERY = frozenset({"base", "errors", "namespace", "net", "runner", "tcp"})
+_MACHINERY = frozenset({"base", "errors", "limit", "namespace", "net", "runner", "tcp", "topology"})
 
 
 @functools.cache
@@ -36,10 +36,13 @@ def _specs(name: str) -> Iterator[LabSpec]:
 
     module = importlib.import_module(f"{__name__}.{name}")
     families = getattr(module, "FAMILIES", BOTH_FAMILIES)
+    topology = getattr(module, "TOPOLOGY", "direct")
     for variant, (expect, run) in _variants(module).items():
         label = f"{module.CAUSE}/{variant}" if variant else module.CAUSE
         doc = "\n\n".join(filter(None, (inspect.getdoc(module), inspect.getdoc(run))))
-        yield LabSpec(label, module.CAUSE, variant, expect, run, doc, families)
+        joined = topology if isinstance(topology, str) else topology.get(variant, "direct")
+        limit = getattr(module, "GLOBAL", "")
+        yield LabSpec(label, module.CAUSE, variant, expect, run, doc, families, joined, limit)
 
 
 def _variants(module: ModuleType) -> dict[str | None, Scenario]:

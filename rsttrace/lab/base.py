@@ -19,9 +19,9 @@ BOTH_FAMILIES = (socket.AF_INET, socket.AF_INET6)
 class Expect:
     """One RST that a lab makes, as one end must report it."""
 
-    direction: str  # sent, received, rejected
+    direction: str  # sent, received, forwarded, rejected, suppressed, none
     cause: str
-    end: str  # whose namespace the record belongs to: client, server
+    end: str  # whose namespace the record belongs to: client, server, router, bridge
     confidence: str = field(default="certain", kw_only=True)
     state: str | None = field(default=None, kw_only=True)  # None: not asserted
     facts: Mapping[str, object] = field(default_factory=dict, kw_only=True)  # dotted JSON path
@@ -47,3 +47,5 @@ class LabSpec:
     run: Run
     doc: str
     families: tuple[int, ...] = BOTH_FAMILIES
+    topology: str = "direct"  # a key of topology.TOPOLOGIES
+    global_limit: str = ""  # a sysctl of the whole host that it changes: only run when asked to

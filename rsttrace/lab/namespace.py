@@ -144,7 +144,7 @@ def sweep() -> None:
     if not RUN_NETNS.is_dir():
         return
     for path in RUN_NETNS.iterdir():
-        owner = re.fullmatch(r"rsttrace-(\d+)-(client|server)", path.name)
+        owner = re.fullmatch(r"rsttrace-(\d+)-[a-z]+", path.name)
         if owner and (int(owner[1]) == os.getpid() or not Path("/proc", owner[1]).exists()):
             _remove(path.name)
 

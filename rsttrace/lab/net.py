@@ -1,48 +1,38 @@
-"""A lab: two throw-away network namespaces, "client" and "server", joined by a veth pair.
+"""A lab: throw-away network namespaces, "client" and "server", joined by a veth pair.
 
-Everything a lab does stays inside these two namespaces. They are called
-``rsttrace-<pid>-client`` and ``-server``, are removed when the lab ends however it ends, and
-what a killed process left behind is swept by the next lab.
+A lab module says ``TOPOLOGY = "router"`` (or "bridge"; default "direct", see topology.py) and gets
+a third namespace of that name between them, an end like the others: ``lab.inside("router")``,
+``lab.run("router", ...)``, ``lab.sysctl``, ``lab.firewall("router", "forward", RULE)``,
+``Expect(..., end="router")``. If its variants differ: ``TOPOLOGY = {"variant": "router"}``. Tests
+say ``Lab(family, "router")``. ``lab.address["server"]`` is right in every topology;
+``lab.address["router"]`` is the router's on the client's side.
+
+Everything a lab does stays inside these namespaces. They are called ``rsttrace-<pid>-client`` and
+so on, are removed when the lab ends however it ends, and what a killed process left behind is
+swept by the next lab.
 """
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import socket as so
-import struct
 import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from functools import partial
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from rsttrace.lab import tcp
 from rsttrace.lab.errors import LabError, LabSkip
+from rsttrace.lab.limit import host_limit
 from rsttrace.lab.namespace import Namespace, end_child, sweep
-
-if TYPE_CHECKING:
-    from pyroute2 import IPRoute
-
-ENDS = ("client", "server")
-OTHER = {"client": "server", "server": "client"}
-DEVICE = "veth0"
-ADDRESSES = {
-    so.AF_INET: {"client": "10.87.0.1", "server": "10.87.0.2"},
-    so.AF_INET6: {"client": "fd00:87::1", "server": "fd00:87::2"},
-}
-# Without IFA_F_NODAD an IPv6 address could not be used for its first second.
-PREFIX = {so.AF_INET: {"prefixlen": 24}, so.AF_INET6: {"prefixlen": 64, "flags": 0x02}}
-# If both ends had the same index, the kernel would take up to a second to see the carrier.
-CLIENT_INDEX = 87
-SIOCGIFFLAGS, IFF_RUNNING, RTF_LOCAL = 0x8913, 0x40, 0x80000000
+from rsttrace.lab.topology import OTHER, TOPOLOGIES, join
 
 _one_at_a_time = threading.Lock()
 
 
 class Lab:
-    """Context manager: the two namespaces, and the few verbs that scenarios use."""
+    """Context manager: the namespaces, and the few verbs that scenarios use."""
 
     wait_for = staticmethod(tcp.wait_for)
     wait_readable = staticmethod(tcp.wait_readable)
@@ -51,9 +41,11 @@ class Lab:
     settle = staticmethod(tcp.settle)
     talk = staticmethod(tcp.talk)
 
-    def __init__(self, family: int) -> None:
+    def __init__(self, family: int, topology: str = "direct") -> None:
         self.family = so.AddressFamily(family)
-        self.address = dict(ADDRESSES[self.family])
+        self._topology = TOPOLOGIES[topology]
+        self.ends = self._topology.ends
+        self.address = self._topology.addresses(family)
         self.netns: dict[str, int] = {}
         self._spaces: dict[str, Namespace] = {}
         self._sockets: list[so.socket] = []
@@ -68,7 +60,7 @@ class Lab:
         with contextlib.ExitStack() as stack:
             stack.callback(_one_at_a_time.release)
             sweep()
-            for end in ENDS:
+            for end in self.ends:
                 self._spaces[end] = stack.enter_context(Namespace(end))
                 self.netns[end] = self._spaces[end].inode
             stack.callback(self._close_sockets)
@@ -92,50 +84,9 @@ class Lab:
         from pyroute2.netlink.exceptions import NetlinkError
 
         try:
-            self._make_link()
+            join(self._topology, self.family, self._spaces)
         except NetlinkError as error:
-            raise LabSkip(f"cannot join the namespaces by a veth pair: {error}") from error
-
-    def _make_link(self) -> None:
-        from pyroute2 import IPRoute
-
-        with self.inside("client"), IPRoute() as ip:
-            peer = {"ifname": DEVICE, "net_ns_fd": self._spaces["server"].fd}
-            ip.link("add", index=CLIENT_INDEX, ifname=DEVICE, kind="veth", peer=peer)
-        for end in ENDS:
-            with self.inside(end), IPRoute() as ip:
-                for name in ("lo", DEVICE):
-                    ip.link("set", index=ip.link_lookup(ifname=name)[0], state="up")
-        for end in ENDS:
-            tcp.wait_for(partial(self._running, end), f"carrier on the {end}'s {DEVICE}")
-        for end in ENDS:
-            with self.inside(end), IPRoute() as ip:
-                self._configure(ip, end)
-        if self.family == so.AF_INET6:
-            for end in ENDS:
-                tcp.wait_for(partial(self._reachable, end), f"the {end}'s address in use")
-
-    def _configure(self, ip: IPRoute, end: str) -> None:
-        if self.family == so.AF_INET6:
-            self.sysctl(end, "net.ipv6.conf.all.disable_ipv6", "0")
-        index = ip.link_lookup(ifname=DEVICE)[0]
-        ip.addr("add", index=index, address=self.address[end], **PREFIX[self.family])
-        # Every segment is acknowledged at once: no delayed ACK can come when the socket that it
-        # is meant for has already gone, and no lab has to wait for one.
-        route = {"dst": self.address[OTHER[end]], "metrics": {"quickack": 1}}
-        ip.route("add", oif=index, scope="link", family=self.family, **route)
-
-    def _reachable(self, end: str) -> bool:
-        """Is there a local route to the end's own IPv6 address? A work queue adds it."""
-        address = so.inet_pton(so.AF_INET6, self.address[end]).hex()
-        routes = (row.split() for row in self._spaces[end].read("ipv6_route"))
-        return any(r[0] == address and int(r[8], 16) & RTF_LOCAL for r in routes)
-
-    def _running(self, end: str) -> bool:
-        request = struct.pack("16sH22x", DEVICE.encode(), 0)
-        with self.inside(end), so.socket(so.AF_INET, so.SOCK_DGRAM) as sock:
-            answer = fcntl.ioctl(sock, SIOCGIFFLAGS, request)
-        return bool(struct.unpack_from("=H", answer, 16)[0] & IFF_RUNNING)
+            raise LabSkip(f"cannot join the namespaces: {error}") from error
 
     # -- namespaces and commands --------------------------------------------------------------
 
@@ -153,7 +104,7 @@ class Lab:
         return self.counter(end, "OutRsts")
 
     def tcp_out_rsts(self) -> int:
-        return sum(self.out_rsts(end) for end in ENDS)
+        return sum(self.out_rsts(end) for end in self.ends)
 
     def connections(self, end: str, port: int) -> list[str]:
         """States of the connections of that local port, orphans and timewait sockets included."""
@@ -164,6 +115,10 @@ class Lab:
 
     def sysctl(self, end: str, name: str, value: str) -> None:
         self._spaces[end].sysctl(name, value)
+
+    def host_limit(self, name: str, value: str) -> None:
+        """Change a sysctl of the whole host until the lab ends; its module says GLOBAL = name."""
+        self._stack.enter_context(host_limit(Path("/proc/sys", *name.split(".")), value))
 
     def run(self, end: str, *argv: str, input: str | None = None) -> str:
         """Run a command there; LabError with its stderr if it fails."""
@@ -177,7 +132,7 @@ class Lab:
             raise LabSkip(error.message) from error
 
     def firewall(self, end: str, hook: str, rule: str) -> None:
-        """Add one nftables rule to that end's input or output hook."""
+        """Add one nftables rule to that end's input, output or forward hook."""
         chain = f"chain {hook} {{ type filter hook {hook} priority 0; {rule}; }}"
         self.prepare(end, "nft", "-f", "-", input=f"table inet lab {{\n{chain}\n}}\n")
 
@@ -192,10 +147,10 @@ class Lab:
 
     # -- sockets ------------------------------------------------------------------------------
 
-    def socket(self, end: str, family: int | None = None) -> so.socket:
+    def socket(self, end: str, family: int | None = None, protocol: int = 0) -> so.socket:
         """A TCP socket there; it is closed, without a word on the wire, when the lab ends."""
         with self.inside(end):
-            return self._keep(so.socket(family or self.family, so.SOCK_STREAM))
+            return self._keep(so.socket(family or self.family, so.SOCK_STREAM, protocol))
 
     def _keep(self, sock: so.socket) -> so.socket:
         self._sockets.append(sock)
@@ -237,11 +192,36 @@ class Lab:
         return sock
 
     def send_segment(
-        self, end: str, ports: tuple[int, int], flags: int, seq: int, ack: int, payload: bytes = b""
+        self,
+        end: str,
+        ports: tuple[int, int],
+        flags: int,
+        seq: int,
+        ack: int,
+        payload: bytes = b"",
+        options: bytes = b"",
     ) -> None:
         """Put one hand-made segment on the wire; ``ports`` are (own, the other end's)."""
         here, there = self.address[end], self.address[OTHER[end]]
-        data = tcp.segment((here, ports[0]), (there, ports[1]), flags, seq, ack, payload)
+        data = tcp.segment((here, ports[0]), (there, ports[1]), flags, seq, ack, payload, options)
         with self.inside(end), so.socket(self.family, so.SOCK_RAW, so.IPPROTO_TCP) as raw:
             raw.connect((here, 0))  # so that it gets no copy of the answer, to be freed as a drop
             raw.sendto(data, (there, 0))
+
+    def forge(
+        self,
+        end: str,
+        source: tuple[str, int],
+        target: tuple[str, int],
+        flags: int,
+        seq: int,
+        ack: int = 0,
+        ttl: int = 64,
+    ) -> None:
+        """Send one segment from ``end`` with any source (address, port) and TTL, as a device in
+        the path (``end="router"``) or a local tool could.
+        """
+        segment = tcp.segment(source, target, flags, seq, ack)
+        data = tcp.ip_packet(source[0], target[0], segment, ttl)
+        with self.inside(end), so.socket(self.family, so.SOCK_RAW, so.IPPROTO_RAW) as raw:
+            raw.sendto(data, (target[0], 0))

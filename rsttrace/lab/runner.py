@@ -52,11 +52,30 @@ def only_labs() -> Filter:
     return Filter(addresses=tuple(sorted(ADDRESSES)))
 
 
-def run_lab(session: Session, spec: LabSpec, family: int) -> Outcome:
+def refusal(spec: LabSpec) -> str:
+    """Why a lab is only run when asked for by ``--change-global-limits``; empty: no reason."""
+    if not spec.global_limit:
+        return ""
+    return (
+        f"it changes {spec.global_limit} of the whole host for a moment, which may reset other "
+        "connections; --change-global-limits runs it, best in a virtual machine"
+    )
+
+
+def run_lab(
+    session: Session,
+    spec: LabSpec,
+    family: int,
+    surroundings: type[Lab] = Lab,
+    change_global_limits: bool = False,
+) -> Outcome:
     """Run one lab in one family; KeyboardInterrupt leaves nothing behind."""
     outcome = Outcome(spec, family)
+    if not change_global_limits and (reason := refusal(spec)):
+        outcome.skipped = reason
+        return outcome
     try:
-        with Lab(family, spec.topology) as lab:
+        with surroundings(family, spec.topology) as lab:
             before, lost, began = lab.tcp_out_rsts(), session.lost, time.monotonic_ns()
             spec.run(lab)
             outcome.out_rsts = lab.tcp_out_rsts() - before

@@ -183,14 +183,28 @@ def segment(
     seq: int,
     ack: int = 0,
     payload: bytes = b"",
+    options: bytes = b"",
 ) -> bytes:
-    """A TCP segment without options, its checksum filled in."""
+    """A TCP segment, its checksum filled in. ``options``: a multiple of four bytes."""
     family = socket.AF_INET6 if ":" in source[0] else socket.AF_INET
-    header = struct.pack("!HHIIBBHHH", source[1], target[1], seq, ack, 5 << 4, flags, 65535, 0, 0)
-    body = header + payload
+    offset = (20 + len(options)) // 4 << 4
+    header = struct.pack("!HHIIBBHHH", source[1], target[1], seq, ack, offset, flags, 65535, 0, 0)
+    body = header + options + payload
     pseudo = socket.inet_pton(family, source[0]) + socket.inet_pton(family, target[0])
     pseudo += struct.pack("!II", len(body), socket.IPPROTO_TCP)
     return body[:16] + struct.pack("!H", _checksum(pseudo + body)) + body[18:]
+
+
+def ip_packet(source: str, target: str, body: bytes, ttl: int = 64, ip_id: int = 0) -> bytes:
+    """An IPv4 or IPv6 packet around a TCP segment, with DF, its header checksum filled in."""
+    if ":" in source:
+        header = struct.pack("!IHBB", 6 << 28, len(body), socket.IPPROTO_TCP, ttl)
+        addresses = (socket.inet_pton(socket.AF_INET6, a) for a in (source, target))
+        return header + b"".join(addresses) + body
+    size, dont_fragment = 20 + len(body), 0x4000
+    header = struct.pack("!BBHHHBBH", 0x45, 0, size, ip_id, dont_fragment, ttl, 6, 0)
+    header += socket.inet_aton(source) + socket.inet_aton(target)
+    return header[:10] + struct.pack("!H", _checksum(header)) + header[12:] + body
 
 
 def _checksum(data: bytes) -> int:

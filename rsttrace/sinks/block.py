@@ -6,8 +6,9 @@ import re
 import textwrap
 
 from rsttrace.explain import Explained
-from rsttrace.model import RECEIVED, REJECTED
+from rsttrace.model import NONE, RECEIVED, REJECTED
 from rsttrace.sinks import words
+from rsttrace.sinks.diagram import diagram
 from rsttrace.sinks.summary import summary_text
 from rsttrace.sinks.totals import Totals
 from rsttrace.sinks.words import Clock
@@ -37,7 +38,7 @@ class BlockSink:
     def reset(self, explained: Explained) -> str:
         """The head line, the sentence, and what supports and follows from it."""
         verdict = explained.verdict
-        received = explained.reset.direction in (RECEIVED, REJECTED)
+        here = explained.reset.direction in (RECEIVED, REJECTED, NONE)
         lines = [*self._head(explained), *self._wrap(verdict.summary)]
         echo = bool(explained.related and verdict.benign)
         if echo or self._verbose:
@@ -45,7 +46,7 @@ class BlockSink:
         if echo and not self._verbose:
             return "\n".join(lines) + "\n"  # no news
         lines += self._labelled("kernel", words.kernel_words(explained, self._room() * 2 - SLACK))
-        lines += self._labelled("here" if received else "peer", self._brief(verdict.sees))
+        lines += self._labelled("here" if here else "peer", self._brief(verdict.sees))
         if verdict.benign:
             lines += self._labelled("fix", "nothing: this is harmless")
         elif verdict.remedies:
@@ -87,6 +88,7 @@ class BlockSink:
         lines += self._labelled("packet", words.packet_words(explained))
         lines += self._labelled("socket", words.socket_words(explained))
         lines += self._labelled("netns", explained.facts.netns_name or "")
+        lines += [" " * INDENT + row for row in diagram(explained, self._width - INDENT)]
         for remedy in explained.verdict.remedies[1:]:
             lines += self._labelled("or", remedy)
         stack = explained.reset.frames

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from rsttrace.causes.case import duration
 from rsttrace.explain import Explained
-from rsttrace.model import RECEIVED, REJECTED
+from rsttrace.model import NONE, RECEIVED, REJECTED
 from rsttrace.records import at
 
 Clock = Callable[[Explained], str]
@@ -99,9 +99,9 @@ def call_chain(frames: tuple[str, ...]) -> str:
 
 
 def arrow(explained: Explained) -> str:
-    """``local > remote`` in the direction the RST went."""
+    """``local > remote`` in the direction the RST went; ``-`` if there was none."""
     flow = explained.reset.flow
-    sign = "<" if explained.reset.direction in (RECEIVED, REJECTED) else ">"
+    sign = {RECEIVED: "<", REJECTED: "<", NONE: "-"}.get(explained.reset.direction, ">")
     return f"{at(flow.local, flow.lport)} {sign} {at(flow.remote, flow.rport)}"
 
 

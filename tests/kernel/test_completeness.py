@@ -20,7 +20,7 @@ from rsttrace.explain import Explained
 from rsttrace.lab import labs, tcp
 from rsttrace.lab.base import LabSpec
 from rsttrace.lab.errors import LabSkip
-from rsttrace.lab.net import ENDS, Lab
+from rsttrace.lab.net import Lab
 from rsttrace.lab.runner import FAMILY_NAMES, TCP_MAKERS, Outcome, judge, settle
 from rsttrace.model import FORWARDED, RECEIVED, REJECTED, SENT, SUPPRESSED
 from rsttrace.session import Session, in_order
@@ -86,8 +86,8 @@ class Stage:
 
     def play(self, name: str, family: int, scene: Scene, spec: LabSpec | None = None) -> None:
         """Play one. The trace is only read; what it says is judged at the end."""
-        with Lab(family) as lab:
-            taps = [Tap(lab, end) for end in ENDS]
+        with Lab(family, spec.topology if spec else "direct") as lab:
+            taps = [Tap(lab, end) for end in lab.ends]
             ends = {inode: end for end, inode in lab.netns.items()}
             start, before = time.monotonic_ns(), lab.tcp_out_rsts()
             try:

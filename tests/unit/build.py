@@ -16,6 +16,7 @@ from typing import Any
 from rsttrace.causes.case import Case, Finding, Sender
 from rsttrace.causes.rules import rules
 from rsttrace.enrich import Facts, Process
+from rsttrace.enrich.firewall import Firewall
 from rsttrace.explain import Explained, explain
 from rsttrace.join import Joiner
 from rsttrace.kernel.loader import bpf_dir
@@ -384,6 +385,9 @@ class FakeContext:
 
     def netns_name(self, inode: int) -> str | None:
         return "host" if inode == NETNS else None
+
+    def firewall(self, netns: int, time_ns: int) -> Firewall | None:
+        return None
 
 
 def shake(**changes: Any) -> Handshake:

@@ -143,7 +143,7 @@ def test_every_certain_verdict_of_a_lab_is_its_own() -> None:
 
 
 def test_words() -> None:
-    kinds = {"errno", "reset-reason", "drop-reason", "counter", "log-term"}
+    kinds = {"errno", "reset-reason", "drop-reason", "counter", "log-term", "message"}
     assert {word.kind for word in words().values()} == kinds
     for name, word in words().items():
         assert word.name == name

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from rsttrace.causes.case import ACCEPTED, CERTAIN, JUDGEMENT, SERVER, Case, Finding, duration
+from rsttrace.causes.features import distance
 from rsttrace.causes.rules._received import (
     accepted_in,
     known_sender,
@@ -21,14 +22,7 @@ def rule(case: Case) -> Finding | None:
     if not accepted_in(case, "SYN_SENT"):
         return None
     sender = known_sender(case)
-    shake = case.reset.handshake
-    after: tuple[str, ...] = ()
-    if shake and shake.tx_ns and case.reset.wire:
-        took = duration((case.reset.wire.time_ns - shake.tx_ns) / 1e9)
-        after = (f"answered {took} after our SYN",)
-    why = "nothing listens there, or a firewall there rejects"
-    if sender:
-        why = sender.words
+    why = sender.words if sender else "nothing listens there, or a firewall there rejects"
     summary = f"{case.remote} refused the connection of {case.who}: {why}."
     if sender and sender.cause == "firewall-reject":
         summary = (
@@ -38,6 +32,17 @@ def rule(case: Case) -> Finding | None:
     return Finding(
         CERTAIN,
         summary,
-        ("state SYN_SENT", *packet_evidence(case), *after, *sender_evidence(case)),
+        ("state SYN_SENT", *packet_evidence(case), *_how_far(case), *sender_evidence(case)),
         initiator=None if sender else SERVER,
     )
+
+
+def _how_far(case: Case) -> tuple[str, ...]:
+    """Time and hops: a device nearby answers sooner and from nearer than a far server."""
+    shake, wire, packet = case.reset.handshake, case.reset.wire, case.reset.packet
+    found = []
+    if shake and shake.tx_ns and wire:
+        found.append(f"answered {duration((wire.time_ns - shake.tx_ns) / 1e9)} after our SYN")
+    if packet and not case.sender:
+        found.append(f"by its TTL it was made {distance(packet.ttl)} away")
+    return tuple(found)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from rsttrace.causes.case import CERTAIN, LOCAL_FIREWALL, OUTSIDE, STACK, Case, Finding
+from rsttrace.causes.netfilter import rejecting, rejecting_spot
 from rsttrace.packet import SYN
 
 CAUSE = "firewall-reject"
@@ -12,24 +13,11 @@ AFTER = ()
 
 # the innermost of these names the tool that the rule was written with
 _TABLES = {
-    "reject_tg": "an iptables rule (REJECT --reject-with tcp-reset)",
-    "reject_tg6": "an ip6tables rule (REJECT --reject-with tcp-reset)",
-    "nft_do_chain": "an nftables rule (reject with tcp reset)",
-    "ipt_do_table": "an iptables rule (REJECT --reject-with tcp-reset)",
-    "ip6t_do_table": "an ip6tables rule (REJECT --reject-with tcp-reset)",
-}
-# who called the hook: the innermost of these below nf_hook_slow()
-_HOOKS = {
-    "ip_local_deliver": "input",
-    "ip6_input": "input",
-    "ip_forward": "forward",
-    "ip6_forward": "forward",
-    "__ip_local_out": "output",
-    "__ip6_local_out": "output",
-    "ip6_xmit": "output",
-    "ip_output": "postrouting",
-    "ip_rcv": "prerouting",
-    "ipv6_rcv": "prerouting",
+    "reject_tg": "An iptables rule",
+    "reject_tg6": "An ip6tables rule",
+    "nft_do_chain": "An nftables rule",
+    "ipt_do_table": "An iptables rule",
+    "ip6t_do_table": "An ip6tables rule",
 }
 
 
@@ -38,24 +26,24 @@ def rule(case: Case) -> Finding | None:
     reset = case.reset
     if reset.maker != "firewall":
         return None
-    table = next((t for f, t in _TABLES.items() if reset.in_stack(f)), "a firewall rule")
-    hook = _hook(reset.frames)
+    table = next((t for f, t in _TABLES.items() if reset.in_stack(f)), "A firewall rule")
+    hook, blame = rejecting_spot(case).hook, rejecting(case)
     packet = reset.trigger
     what = packet.flag_text if packet else "a segment"
     new = packet is None or packet.has(SYN)
     evidence = [
+        *blame.evidence,
         case.stack_evidence("nf_send_reset", "nf_send_reset6", *_TABLES, "nf_hook_slow"),
         "tcp_send_reset stayed silent: TCP did not make this RST",
     ]
     if reset.trigger_drop:
         evidence.append(f"the {what} was dropped with {reset.drop_reason}")
+    which = f" ({blame.words})" if blame.words else ""
     where = f" in the {hook} hook" if hook else ""
     target = f"from {case.remote} to {case.local}"
-    own = hook in ("output", "postrouting")
-    outcome = "it never left this host" if own else "no application was involved"
     return Finding(
         CERTAIN,
-        f"{table[0].upper()}{table[1:]}{where} rejected {what} {target}; {outcome}.",
+        f"{table}{which}{where} rejected {what} {target}; {_outcome(hook)}.",
         tuple(evidence),
         phase="establishment" if new else "transfer",
         initiator=LOCAL_FIREWALL,
@@ -63,6 +51,9 @@ def rule(case: Case) -> Finding | None:
     )
 
 
-def _hook(frames: tuple[str, ...]) -> str:
-    below = frames[frames.index("nf_hook_slow") :] if "nf_hook_slow" in frames else frames
-    return next((_HOOKS[f] for f in below if f in _HOOKS), "")
+def _outcome(hook: str) -> str:
+    if hook in ("output", "postrouting"):
+        return "it never left this host"
+    if hook == "forward":
+        return "it was on its way through this host"
+    return "no application was involved"

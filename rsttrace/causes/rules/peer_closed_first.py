@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from rsttrace.causes.case import ACCEPTED, CERTAIN, JUDGEMENT, Case, Finding
+from rsttrace.causes.case import ACCEPTED, JUDGEMENT, Case, Finding
+from rsttrace.causes.features import JIFFY_MS
 from rsttrace.causes.rules._received import (
     accepted_in,
     known_sender,
+    odd_evidence,
     packet_evidence,
     sender_evidence,
+    unless_odd,
 )
+from rsttrace.packet import ACK
 
 CAUSE = "peer-closed-first"
 WHEN = (ACCEPTED,)
 NEEDS = (JUDGEMENT,)
-AFTER = ()
+AFTER = ("middlebox-reset",)
 
 
 def rule(case: Case) -> Finding | None:
@@ -22,13 +26,35 @@ def rule(case: Case) -> Finding | None:
         return None
     sender = known_sender(case)
     why = f" ({sender.words})" if sender else ""
+    wrote = _wrote_on(case)
+    packet = case.reset.packet
+    if wrote is False and packet and packet.has(ACK):
+        what = "had written nothing since, when the peer reset what was left"
+    elif wrote:
+        what = "wrote on, and the peer answered with a reset"
+    else:
+        what = "and then the peer reset what was left"
     return Finding(
-        CERTAIN,
-        f"{case.remote} had closed its end; {case.who} had not, and then the peer reset "
-        f"what was left{why}.",
+        unless_odd(case),
+        f"{case.remote} had closed its end; {case.who} had not, {what}{why}.",
         (
             "state CLOSE_WAIT: the peer's FIN had come",
+            *(("data was sent after it",) if wrote else ()),
             *packet_evidence(case),
             *sender_evidence(case),
+            *odd_evidence(case),
         ),
     )
+
+
+def _wrote_on(case: Case) -> bool | None:
+    """Did we send data after the peer's FIN? None: not known."""
+    sock, history = case.sock, case.history
+    if not sock or not history or history.closed:
+        return None
+    if sock.spoke_ms is None:
+        return False
+    since_fin_ms = case.seconds_since(history.change_ns) * 1000
+    if abs(sock.spoke_ms - since_fin_ms) <= JIFFY_MS:
+        return None
+    return sock.spoke_ms < since_fin_ms

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from rsttrace.causes.case import ACCEPTED, CERTAIN, JUDGEMENT, Case, Finding
+from rsttrace.causes.case import ACCEPTED, JUDGEMENT, Case, Finding
 from rsttrace.causes.rules._received import (
     accepted_in,
     known_sender,
+    odd_evidence,
     packet_evidence,
     sender_evidence,
+    unless_odd,
 )
 
 CAUSE = "reset-after-fin"
 WHEN = (ACCEPTED,)
 NEEDS = (JUDGEMENT,)
-AFTER = ()
+AFTER = ("middlebox-reset",)
 CLOSING = ("FIN_WAIT1", "FIN_WAIT2", "CLOSING", "LAST_ACK")
 
 
@@ -34,9 +36,14 @@ def rule(case: Case) -> Finding | None:
         harm, sees = f"{case.who} still holds the socket", "ECONNRESET on the next read"
     why = f" ({sender.words})" if sender else ""
     return Finding(
-        CERTAIN,
+        unless_odd(case),
         f"This end had already closed when {case.remote} reset the connection{why}; {harm}.",
-        (f"state {case.reset.state}", *packet_evidence(case), *sender_evidence(case)),
+        (
+            f"state {case.reset.state}",
+            *packet_evidence(case),
+            *sender_evidence(case),
+            *odd_evidence(case),
+        ),
         benign=not still_open,
         sees=sees,
     )

@@ -1,16 +1,29 @@
-"""This host's own firewall dropped the RST that TCP had made (chapter 2).
+"""This host dropped the RST that its TCP had made: most often its own firewall (chapter 2).
 
 Not asked like the others: it tells of a reset whose cause another rule has found already.
 """
 
 from __future__ import annotations
 
+from rsttrace.causes import catalogue
 from rsttrace.causes.case import CERTAIN, Case, Finding
+from rsttrace.packet import SYN
+from rsttrace.records import Record
 
 CAUSE = "reset-suppressed"
 WHEN = ()
 NEEDS = ()
 AFTER = ()
+
+_FIREWALL = "this host's own firewall"
+# enum skb_drop_reason on the way out; what has no name before 5.17 shows in the stack
+_WHO = {
+    "NETFILTER_DROP": _FIREWALL,
+    "BPF_CGROUP_EGRESS": "a BPF program of its control group",
+    "TC_EGRESS": "a traffic control filter (tc) of this host",
+    "QDISC_DROP": "the queue of the network device",
+}
+_HOOKS = ("nft_do_chain", "ipt_do_table", "ip6t_do_table", "nf_hook_slow", "__ip_local_out")
 
 
 def rule(case: Case) -> Finding | None:
@@ -20,12 +33,27 @@ def rule(case: Case) -> Finding | None:
 
 def about(case: Case, cause: str, inner: Finding) -> Finding:
     """The verdict on a suppressed reset, given why TCP made it."""
-    judged = case.reset.judged
-    where = f"drop reason {judged.drop_reason}" if judged and judged.drop_reason else ""
+    judged, trigger = case.reset.judged, case.trigger
+    asked = trigger is not None and trigger.has(SYN)
     return Finding(
         CERTAIN,
-        f"{inner.summary} But this host's own firewall dropped the reset.",
-        (f"the reset was for {cause} ({inner.confidence})", where, *inner.evidence),
-        phase=inner.phase,
+        f"{inner.summary} But {_who(judged)} dropped the reset, so the other end does not know.",
+        (f"the reset was for {cause} ({inner.confidence})", *_drop(judged), *inner.evidence),
+        phase=inner.phase or catalogue()[cause].phase,
+        sees="nothing: connect() waits until it fails with ETIMEDOUT" if asked else None,
         missing=inner.missing,
     )
+
+
+def _who(judged: Record | None) -> str:
+    if judged is None or judged.in_stack("nf_hook_slow"):
+        return _FIREWALL
+    return _WHO.get(judged.drop_reason or "", "this host itself")
+
+
+def _drop(judged: Record | None) -> tuple[str, ...]:
+    if judged is None:
+        return ()
+    reason = f"drop reason {judged.drop_reason}" if judged.drop_reason else ""
+    frames = [frame for frame in judged.frames if frame in _HOOKS]
+    return (reason, f"the RST was dropped in {' < '.join(frames)}" if frames else "")

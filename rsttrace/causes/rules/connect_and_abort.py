@@ -1,0 +1,92 @@
+"""A client connected and reset at once, without a byte of data (chapter 3.1)."""
+
+from __future__ import annotations
+
+from rsttrace.causes.case import (
+    ACCEPTED,
+    CERTAIN,
+    CLIENT,
+    JUDGEMENT,
+    LIKELY,
+    Case,
+    Finding,
+    count_of,
+    duration,
+)
+from rsttrace.causes.rules._received import (
+    accepted_in,
+    known_sender,
+    odd_evidence,
+    packet_evidence,
+    sender_evidence,
+)
+from rsttrace.packet import ACK
+from rsttrace.records import Sock
+
+CAUSE = "connect-and-abort"
+WHEN = (ACCEPTED,)
+NEEDS = (JUDGEMENT,)
+AFTER = ("middlebox-reset", "idle-expired")
+YOUNG_S = 1.0
+ROUND_TRIPS = 8
+
+
+def rule(case: Case) -> Finding | None:
+    """Opened by the peer, ESTABLISHED, nothing sent either way, and young or not yet accepted."""
+    sock, history, packet = case.sock, case.history, case.reset.packet
+    if not accepted_in(case, "ESTABLISHED") or not sock or not history or history.closed:
+        return None
+    if not history.passive or not history.established_ns or _spoke(sock):
+        return None
+    age = case.seconds_since(history.established_ns)
+    young = age <= max(YOUNG_S, ROUND_TRIPS * sock.srtt_us / 8 / 1e6)
+    # later, only a client that gave up while it waited: it aborts, it answers nothing
+    if not young and (sock.has_socket or (packet and not packet.has(ACK))):
+        return None
+    sender = known_sender(case)
+    why = sender.words if sender else _why(case, young)
+    accepted = "accepted" if sock.has_socket else "not accepted yet"
+    return Finding(
+        CERTAIN if sender else LIKELY,
+        f"{case.remote} connected to {case.local} and reset after {duration(age)}, without a byte "
+        f"of data: {why}.",
+        (
+            f"state ESTABLISHED for {duration(age)}, {accepted}, no data either way",
+            *_neighbours(case),
+            *packet_evidence(case),
+            *sender_evidence(case),
+            *odd_evidence(case),
+        ),
+        benign=young,
+        initiator=CLIENT,
+        sees=None if sock.has_socket else "accept() still succeeds, then ECONNRESET on first use",
+    )
+
+
+def _spoke(sock: Sock) -> bool:
+    """Was there data, in either direction?"""
+    return bool(sock.bytes_received or sock.bytes_acked or sock.unread or sock.unacked)
+
+
+def _why(case: Case, young: bool) -> str:
+    """What it was, by what else this address did."""
+    others, port = case.facts.neighbours, case.reset.flow.lport
+    interval = others and others.health_check_of(port, also_ns=case.reset.time_ns)
+    if interval:
+        return f"a health check, it comes every {duration(interval)}"
+    if others and others.scan:
+        return f"a port scan, it tried {others.ports} ports within a minute"
+    if not young:
+        return "a client that gave up while it waited to be accepted"
+    return "a port scan, a load balancer's health check, or a client that gave up"
+
+
+def _neighbours(case: Case) -> tuple[str, ...]:
+    others, port = case.facts.neighbours, case.reset.flow.lport
+    if not others or not others.ports:
+        return ()
+    before = count_of(len(others.attempts(port)), "time")
+    return (
+        f"in the minute before, this address tried {count_of(others.ports, 'port')}, this one "
+        f"{before}",
+    )
