@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from rsttrace.enrich.broker import ENVIRONMENT
 from rsttrace.errors import CannotTrace
 from rsttrace.kernel import loader, tracefs
 from rsttrace.kernel.features import HOOKS, Features, probe
@@ -55,7 +57,7 @@ def examine() -> list[Check]:
         checks += [Check("BTF", OK, f"{len(features.offsets)} struct members asked for")]
         checks += _hooks(features)
         checks += _facts(features)
-    checks += [_symbols(), _tracefs(), _lockdown()]
+    checks += [_symbols(), _tracefs(), _lockdown(), _firewall()]
     if features and not any(c.fatal for c in checks):
         checks.append(_guarded("load", _load))
     return checks
@@ -112,6 +114,15 @@ def _tracefs() -> Check:
     if place:
         return Check("tracefs", OK, f"mounted at {place} (not needed)")
     return Check("tracefs", NOTE, "not mounted; not needed: the hooks are raw tracepoints")
+
+
+def _firewall() -> Check:
+    """By the path that the helper process uses."""
+    place = shutil.which("nft", path=ENVIRONMENT["PATH"])
+    if place:
+        return Check("nft", OK, f"{place}: the rule that made or dropped a reset can be named")
+    text = "not installed; a rule of nftables or iptables that made a reset is not named"
+    return Check("nft", NOTE, text, "If this host has such rules: apt install nftables")
 
 
 def _lockdown() -> Check:

@@ -1,4 +1,4 @@
-"""Echoes of an abort are told once, with their number and with the reset they belong to. Pure.
+"""Echoes and repetitions are told once, with their number and the reset they belong to. Pure.
 
 One abort draws several resets: each segment that was still on its way meets no connection and
 is answered, and each answer meets no socket at the other end (kernel-resets.md 5.3).
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
+from typing import TypeVar
 
 from rsttrace.explain import Explained, Related
 from rsttrace.model import FORWARDED
@@ -16,10 +17,17 @@ from rsttrace.records import Flow
 ECHOES = ("late-segment", "reset-no-socket")
 # causes that say something about a connection that ended earlier
 FOLLOWERS = (*ECHOES, "stale-connection", "unexpected-syn-ack", "data-after-close")
+# whoever forges resets sends many: the first is told at once
+REPEATED = (
+    *("injected-by-local-tool", "out-of-window-reset", "blind-reset-rejected"),
+    "blind-syn-rejected",
+)
+REPEAT_NS = 10_000_000_000
 HOLD_NS = 200_000_000
 REMEMBER = 16384
 
 _Group = tuple[int, str, str, str, bool]
+_Key = TypeVar("_Key")
 
 
 class Fold:
@@ -28,6 +36,7 @@ class Fold:
     def __init__(self) -> None:
         self._first: dict[Flow, Related] = {}
         self._held: dict[_Group, Explained] = {}
+        self._repeated: dict[tuple[Flow, str, str], Related] = {}
 
     @property
     def busy(self) -> bool:
@@ -49,10 +58,12 @@ class Fold:
 
     def _take(self, one: Explained) -> Explained | None:
         cause, flow = one.verdict.cause, one.reset.flow
-        first = self._first.get(flow) if cause in FOLLOWERS else None
-        if first and first.time_ns <= one.reset.time_ns:
+        first = self._first.get(flow) if cause in FOLLOWERS else self._before(one)
+        if first and first.time_ns > one.reset.time_ns:
+            return one  # it waited for a part of it: this first one came after
+        if first:
             one = replace(one, related=first)
-        if first is None or cause not in ECHOES:
+        if first is None or cause not in (*ECHOES, *REPEATED):
             self._remember(one)
             return one
         group = (first.id, cause, one.reset.direction, one.verdict.confidence, one.verdict.benign)
@@ -60,13 +71,24 @@ class Fold:
         self._held[group] = replace(held, count=held.count + 1) if held else one
         return None
 
+    def _before(self, one: Explained) -> Related | None:
+        """The first of a series that this one goes on with."""
+        cause, reset = one.verdict.cause, one.reset
+        first = self._repeated.get((reset.flow, cause, reset.direction))
+        return first if first and reset.time_ns - first.time_ns <= REPEAT_NS else None
+
     def _remember(self, one: Explained) -> None:
-        reset = one.reset
+        reset, cause = one.reset, one.verdict.cause
         if reset.direction == FORWARDED:
             return
-        self._first.pop(reset.flow, None)
-        self._first[reset.flow] = Related(
-            reset.id, one.verdict.cause, reset.direction, reset.time_ns
-        )
-        if len(self._first) > REMEMBER:
-            del self._first[next(iter(self._first))]
+        this = Related(reset.id, cause, reset.direction, reset.time_ns)
+        _keep(self._first, reset.flow, this)
+        if cause in REPEATED:
+            _keep(self._repeated, (reset.flow, cause, reset.direction), this)
+
+
+def _keep(table: dict[_Key, Related], key: _Key, this: Related) -> None:
+    table.pop(key, None)
+    table[key] = this
+    if len(table) > REMEMBER:
+        del table[next(iter(table))]

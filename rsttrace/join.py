@@ -18,6 +18,7 @@ from rsttrace.matching import (
     flow_of,
     is_challenged_syn,
     is_genuine,
+    is_outgoing,
     is_quiet_abort,
     is_trigger,
     kills_timewait,
@@ -201,15 +202,8 @@ class Joiner:
 
     def _dropped_reset(self, record: Record) -> None:
         """A RST that was dropped: our own on its way out, or one that was not accepted."""
-        # the drop hook takes every packet as incoming; ours was outgoing
-        outgoing = reverse(flow_of(record))
-        ours = oldest(r for r in self._resets.sent[outgoing] if r.decided and not r.wire)
-        made_here = maker_of(record.frames) in ("tcp-active", "tcp-passive", "firewall")
-        if made_here or (ours and record.in_stack("__ip_local_out", "ip6_xmit")):
-            if ours is None:
-                ours = self._resets.new(SENT, record, outgoing)
-            ours.direction = SUPPRESSED
-            ours.judged = record
+        if is_outgoing(record):
+            self._suppressed(record)
             return
         reset = self._resets.wire.arrival(record)
         if record.drop_reason == "OTHERHOST":
@@ -221,6 +215,17 @@ class Joiner:
         believed = timewait or ends_request(record)
         reset.direction = RECEIVED if believed else REJECTED
         reset.judged = record
+
+    def _suppressed(self, record: Record) -> None:
+        # the drop hook takes every packet as incoming; this one was outgoing
+        outgoing = reverse(flow_of(record))
+        ours = self._resets.leaving(outgoing, record)
+        if ours is None and maker_of(record.frames) in (None, "forward"):
+            return  # it waited long (for the neighbour's address): told already
+        if ours is None:
+            ours = self._resets.new(SENT, record, outgoing)
+        ours.direction = SUPPRESSED
+        ours.judged = record
 
     def _rejected_segment(self, record: Record) -> None:
         """A segment that a firewall dropped after it answered with a RST."""

@@ -130,6 +130,23 @@ def _reached_socket(record: Record) -> bool:
     return record.drop_reason in (None, "NOT_SPECIFIED")
 
 
+# a packet that never came in and is dropped below one of these was on its way out
+_OUTBOUND = (
+    *("__ip_local_out", "__ip6_local_out", "ip6_xmit", "__ip_queue_xmit", "__dev_queue_xmit"),
+    *("ip_finish_output2", "ip6_finish_output2", "__qdisc_run", "net_tx_action"),
+    *("neigh_timer_handler", "neigh_invalidate", "__neigh_event_send", "__neigh_update"),
+    *("arp_error_report", "ndisc_error_report", "neigh_flush_dev"),
+)
+
+
+def is_outgoing(record: Record) -> bool:
+    """Was this dropped RST made here, and did it not leave?"""
+    if record.skb_iif:
+        return False
+    made_here = maker_of(record.frames) not in (None, "forward")
+    return made_here or record.in_stack(*_OUTBOUND)
+
+
 def is_challenged_syn(record: Record) -> bool:
     """A SYN that an established connection did not believe (RFC 5961 4.2)."""
     packet = record.packet

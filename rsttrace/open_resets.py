@@ -83,6 +83,12 @@ class OpenResets:
             r for r in self._open if fits(r) and r.decided and same_act(r.decided, record)
         )
 
+    def leaving(self, outgoing: Flow, record: Record) -> Reset | None:
+        """The reset whose packet this drop hook saw on its way out."""
+        mine = [r for r in self.sent[outgoing] if r.direction == SENT]
+        decided = oldest(r for r in mine if r.decided and not r.wire)
+        return decided or newest(r for r in mine if r.wire and r.wire.skb == record.skb)
+
     def early_decision(self, record: Record) -> Reset | None:
         """The active reset whose packet leaves only now, long after it was decided."""
         waiting = (r for r in self.sent[flow_of(record)] if r.direction == SENT and not r.wire)

@@ -145,7 +145,8 @@ def cut_down(source: Path, target: Path, about: dict[str, Any]) -> None:
     recorder.names({a: recording.symbol(a) for a in addresses})
     pids = {str(v[key]) for v in values for key in ("pid", "h_pid", "h_close_pid")}
     inodes = {str(v["inode"]) for v in values}
-    wanted = {"process": pids, "owner": inodes, "netns": {str(x) for x in spaces}}
+    names = {str(x) for x in spaces}
+    wanted = {"process": pids, "owner": inodes, "netns": names, "firewall": names}
     for line in unique(x for x in lines if x.get("type") == "context"):
         if line["key"] in wanted.get(line["kind"], ()):
             recorder.context(line["kind"], line["key"], line["value"])

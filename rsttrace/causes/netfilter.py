@@ -59,6 +59,7 @@ _FAMILIES = {
     "ip6t_do_table": "ip6",
 }
 _LEGACY_TABLES = ("ipt_do_table", "ip6t_do_table")
+_MAKERS = frozenset(frame for frame, maker in MAKERS.items() if maker != "forward")
 # between the rule and the hook's caller
 _INSIDE = ("nft_do_chain", "ipt_do_table", "ip6t_do_table", "nf_hook", "iptable_", "ip6table_")
 _WAY_OUT = ("output", "postrouting", "egress")
@@ -100,7 +101,7 @@ def spot_of(frames: tuple[str, ...]) -> Spot:
 def rejecting_spot(case: Case) -> Spot:
     """Where the rule was asked that made this RST."""
     frames = case.reset.frames
-    made = next((i for i, frame in enumerate(frames) if frame in MAKERS), 0)
+    made = next((i for i, frame in enumerate(frames) if frame in _MAKERS), 0)
     return spot_of(frames[made:])
 
 
@@ -117,11 +118,11 @@ def rejecting(case: Case) -> Blame:
 
 
 def dropping(case: Case) -> Blame:
-    """The rule that dropped our RST."""
+    """The rule that dropped a RST: ours on its way out, or one that came in."""
     record = case.reset.judged
     if record is None or not record.packet:
         return Blame("", ())
-    made = next((i for i, frame in enumerate(record.frames) if frame in MAKERS), None)
+    made = next((i for i, frame in enumerate(record.frames) if frame in _MAKERS), None)
     spot = spot_of(record.frames[:made])
     # a reject drops as well; a RST is never answered with a RST
     return _blame(case.facts.firewall, (DROP, RESET), spot, _segment(record.packet, record, spot))
@@ -159,7 +160,8 @@ def _blame(
         return Blame("", ())
     asked = (r for r in firewall.rules if r.verdict in verdicts)
     found = fitting((r for r in asked if _asked(r, spot, segment.family)), segment)
-    unsure = firewall.problem or ("" if firewall.complete else "there are too many")
+    too_many = "there are too many" if set(firewall.more) & set(verdicts) else ""
+    unsure = firewall.problem or too_many
     if not found:
         return Blame("", (f"which rule: {unsure or 'none that fits is there now'}",))
     if unsure:

@@ -81,9 +81,7 @@ def run_labs(
         output.write(sink.start(session.host_facts()))
         for spec, one in runs:
             if not stopper.asked:
-                outcome = run_lab(
-                    session, spec, one, change_global_limits=change_global_limits
-                )
+                outcome = run_lab(session, spec, one, change_global_limits=change_global_limits)
             if stopper.asked:  # Ctrl-C also hits the commands a lab runs: this one says nothing
                 break
             _tell(outcome, sink, output)

@@ -11,7 +11,7 @@ from typing import Protocol
 
 from rsttrace.enrich.firewall import Firewall
 from rsttrace.listeners import Listeners
-from rsttrace.model import BY_TOOL, SUPPRESSED, Reset
+from rsttrace.model import BY_TOOL, REJECTED, SUPPRESSED, Reset
 from rsttrace.patterns import Neighbours
 
 
@@ -87,8 +87,8 @@ def enrich(
 
 
 def _firewall(reset: Reset, context: Context) -> Firewall | None:
-    """Only where a firewall made the RST, or dropped it on its way out."""
-    judged = reset.judged if reset.direction == SUPPRESSED else None
+    """Only where a firewall made the RST, or dropped it."""
+    judged = reset.judged if reset.direction in (SUPPRESSED, REJECTED) else None
     dropped = judged and (judged.drop_reason == "NETFILTER_DROP" or judged.in_stack("nf_hook_slow"))
     if not reset.flow.netns or not (reset.maker == "firewall" or dropped):
         return None

@@ -38,9 +38,11 @@ class Broker:
         self._answers: dict[int, tuple[float, Any]] = {}
         self._pending: dict[int, float] = {}
         self._pid = 0
-        with theirs, contextlib.suppress(OSError):
-            theirs.setsockopt(socket.SOL_SOCKET, SO_SNDBUFFORCE, BUFFER)
-            self._pid = _start(theirs.fileno())
+        with theirs:
+            with contextlib.suppress(OSError):  # not root: then the answers are short anyway
+                theirs.setsockopt(socket.SOL_SOCKET, SO_SNDBUFFORCE, BUFFER)
+            with contextlib.suppress(OSError):
+                self._pid = _start(theirs.fileno())
         self._alive = bool(self._pid)
 
     def firewall(self, netns: int) -> Firewall:
@@ -127,7 +129,7 @@ def _start(channel: int) -> int:
     null = os.devnull
     return os.posix_spawn(
         sys.executable,
-        (sys.executable, "-I", "-S", "-B", broker.__file__),
+        (sys.executable, "-I", "-S", *(["-B"] * sys.dont_write_bytecode), broker.__file__),
         broker.ENVIRONMENT,
         file_actions=(
             (os.POSIX_SPAWN_DUP2, channel, 0),

@@ -10,13 +10,14 @@ number of eight bytes:
 
 An answer is that number and JSON, in one message. Each question gets a child of its own, which
 has ANSWER_SECONDS and is then killed with everything it started. The process ends when the other
-side closes. It imports the rules' parsers with the first question about rules.
+side closes.
 """
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
+import importlib
 import json
 import os
 import signal
@@ -43,6 +44,7 @@ CLONE_NEWNET = 0x40000000
 # to enter a namespace, to read its rules (the legacy tables over a raw socket), and to find it in
 # /proc/PID/ns of any process
 CAP_NET_ADMIN, CAP_NET_RAW, CAP_SYS_PTRACE, CAP_SYS_ADMIN = 12, 13, 19, 21
+NEEDED_LATER = ("subprocess", "resource", "rsttrace.enrich.nftables", "rsttrace.enrich.xtables")
 KEPT = (CAP_NET_ADMIN, CAP_NET_RAW, CAP_SYS_PTRACE, CAP_SYS_ADMIN)
 
 
@@ -56,6 +58,8 @@ def main() -> None:
     from rsttrace.privileges import limit_capabilities
 
     limit_capabilities(KEPT)
+    for name in NEEDED_LATER:  # once, not in each child
+        importlib.import_module(name)
     serve(0)
 
 
@@ -65,8 +69,6 @@ def serve(channel: int) -> None:
     while len(raw := os.read(channel, QUESTION.size)) == QUESTION.size:
         children = {pid for pid in children if os.waitpid(pid, os.WNOHANG)[0] == 0}
         (question,) = QUESTION.unpack(raw)
-        if question != OUT_RSTS:
-            from rsttrace.enrich import nftables, xtables  # noqa: F401  (once, not in each child)
         if len(children) < CHILDREN:
             pid = os.fork()
             if pid == 0:

@@ -37,8 +37,9 @@ class Rule:
 
     ``tool`` shows it, ``family`` is its table's, ``place`` where it stands, ``text`` what it says.
     ``own`` are its matches, ``way`` those of the jumps that lead to it; ``exact``: ``own`` is all
-    it asks for. ``chains``: the chain it is in and those that led there, one number for each time
-    a chain is entered, its own last.
+    it asks for; ``reached``: the kernel comes here, or is done with the hook's chain before, if
+    ``way`` fits. ``chains``: the chains that lead here and its own, one number for each time a
+    chain is entered.
     """
 
     verdict: str
@@ -50,24 +51,26 @@ class Rule:
     own: tuple[Match, ...] = ()
     way: tuple[Match, ...] = ()
     exact: bool = False
+    reached: bool = False
     chains: tuple[int, ...] = ()
 
     @property
     def name(self) -> str:
         """``table inet filter, chain input, handle 7: tcp dport 443 reject with tcp reset``."""
-        return f"{self.place}: {self.text}"
+        tool = "" if self.tool == "nft" else f"{self.tool} "
+        return f"{tool}{self.place}: {self.text}"
 
 
 @dataclass(frozen=True, slots=True)
 class Firewall:
     """The rules of one network namespace that can make or drop a RST, in order.
 
-    ``problem``: why some or all of them are not known, empty if they are. ``complete``: no more
-    than these.
+    ``problem``: why some or all of them are not known, empty if they are. ``more``: verdicts that
+    more rules give than are kept here.
     """
 
     rules: tuple[Rule, ...] = ()
-    complete: bool = True
+    more: tuple[str, ...] = ()
     problem: str = ""
 
 
@@ -93,7 +96,7 @@ class Segment:
 def fitting(rules: Iterable[Rule], segment: Segment) -> list[Rule]:
     """Those that do not contradict the segment, each once.
 
-    Of the rules behind one that surely fits, in the same chain, none can have been asked.
+    Behind one that surely fits, none of the same chain can have been asked.
     """
     found: dict[str, Rule] = {}
     ended: set[int] = set()
@@ -104,7 +107,9 @@ def fitting(rules: Iterable[Rule], segment: Segment) -> list[Rule]:
             continue
         found.setdefault(rule.name, rule)
         if rule.exact and all(holds(match, segment) for match in rule.own):
-            ended.add(rule.chains[-1])
+            ended.update(rule.chains[-1:])
+            if rule.reached and all(holds(match, segment) for match in rule.way):
+                ended.update(rule.chains[:1])
     return list(found.values())
 
 
@@ -181,7 +186,7 @@ def to_json(firewall: Firewall) -> dict[str, Any]:
     """Lists and texts only."""
     return {
         "problem": firewall.problem,
-        "complete": firewall.complete,
+        "more": list(firewall.more),
         "rules": [_rule_to_json(rule) for rule in firewall.rules],
     }
 
@@ -189,7 +194,7 @@ def to_json(firewall: Firewall) -> dict[str, Any]:
 def _rule_to_json(rule: Rule) -> list[Any]:
     matches = [[[m.what, list(m.values), m.negated] for m in part] for part in (rule.own, rule.way)]
     texts = [rule.verdict, rule.tool, rule.family, rule.hook, rule.place, rule.text]
-    return [*texts, *matches, rule.exact, list(rule.chains)]
+    return [*texts, *matches, rule.exact, rule.reached, list(rule.chains)]
 
 
 def from_json(value: Any) -> Firewall:
@@ -197,29 +202,21 @@ def from_json(value: Any) -> Firewall:
     try:
         rules = tuple(_rule_from_json(*rule) for rule in value["rules"])
         problem = printable(_typed(value["problem"], str))
-        return Firewall(rules, _typed(value["complete"], bool), problem)
+        more = tuple(_typed(verdict, str) for verdict in _typed(value["more"], list))
+        return Firewall(rules, more, problem)
     except (KeyError, TypeError) as err:
         raise ValueError(f"no firewall: {err}") from err
 
 
 def _rule_from_json(*parts: Any) -> Rule:
-    *texts, own, way, exact, chains = parts
+    *texts, own, way, exact, reached, chains = parts
     if len(texts) != 6:
         raise ValueError("no firewall rule")
     verdict, tool, family, hook, place, text = (printable(_typed(text, str)) for text in texts)
     numbers = tuple(_typed(number, int) for number in _typed(chains, list))
     matches = _matches_from_json(own), _matches_from_json(way)
-    return Rule(
-        verdict,
-        tool,
-        family,
-        hook,
-        place,
-        text,
-        *matches,
-        exact=_typed(exact, bool),
-        chains=numbers,
-    )
+    sure = _typed(exact, bool), _typed(reached, bool)
+    return Rule(verdict, tool, family, hook, place, text, *matches, *sure, numbers)
 
 
 def _matches_from_json(matches: Any) -> tuple[Match, ...]:

@@ -103,7 +103,6 @@ class LiveContext:
             self._noted("netns", str(inode), name)
         return name
 
-
     def firewall(self, netns: int, time_ns: int) -> Firewall:
         """From the helper process, soon after ``time_ns``; remembered."""
         return self._firewalls.firewall(netns, time_ns)

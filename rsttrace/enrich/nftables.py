@@ -1,21 +1,24 @@
-"""``nft -j list ruleset`` to chains; the words of the rules come from ``nft -a list ruleset``.
+"""``nft list ruleset`` to chains: as JSON (libnftables-json(5)) and as text.
 
-Format: libnftables-json(5). Only what compares with a literal becomes a ``Match``.
+Only what compares with a literal becomes a ``Match``. nft hides a rule's comparison of the address
+family if the rest seems to imply it, and does so wrongly before a reject (1.0.6); so that comes
+from the netlink debug output. The text has the words of the rules, and devices of chains that
+the JSON lacks.
 """
 
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator
 from typing import Any
 
 from rsttrace.enrich.firewall import DROP, RESET, Match
-from rsttrace.enrich.rulesets import GOTO, JUMP, OTHER, Chain, Chains, Run, Statement, Table
+from rsttrace.enrich.nftlisting import UNKNOWN, Listing, Told
+from rsttrace.enrich.rulesets import GOTO, JUMP, OTHER, RETURN, Chain, Chains, Run, Statement, Table
 
 # -t: no elements of named sets, which may be many; -s: no counters; -a: handles
 AS_JSON = ("nft", "-t", "-j", "list", "ruleset")
-AS_TEXT = ("nft", "-t", "-s", "-a", "list", "ruleset")
+AS_TEXT = ("nft", "--debug=netlink", "-t", "-s", "-a", "list", "ruleset")
 TOOL = "nft"
 
 MAX_VALUES = 64  # of a set: more would make the answer too long
@@ -23,6 +26,7 @@ MAX_VALUES = 64  # of a set: more would make the answer too long
 NEUTRAL = ("counter", "log", "mangle")
 FLAGS = {"fin": 1, "syn": 2, "rst": 4, "psh": 8, "ack": 16, "urg": 32, "ecn": 64, "cwr": 128}
 ALL_FLAGS = 255
+MIXED = ("inet", "netdev", "bridge")  # tables of these see packets of both families
 FAMILIES = {"ip": "4", "ip6": "6", "ipv4": "4", "ipv6": "6"}
 META = {
     "iif": "iif",
@@ -61,7 +65,7 @@ def read(run: Run, by_iptables: set[Table]) -> Chains:
     for rule in rules:
         key = (rule["family"], rule["table"], rule["chain"])
         if chain := chains.get((TOOL, *key)):
-            chain.statements += _statements(rule, listing.rules.get((*key, rule["handle"]), ""))
+            chain.statements += _statements(rule, listing.rule((*key, rule["handle"])))
     for (_, *place), chain in chains.items():
         chain.devices = chain.devices or listing.devices.get(tuple(place), ())
     return chains
@@ -89,12 +93,13 @@ def _chains(objects: Iterator[dict[str, Any]]) -> Chains:
     return found
 
 
-def _statements(rule: dict[str, Any], text: str) -> Iterator[Statement]:
+def _statements(rule: dict[str, Any], told: Told) -> Iterator[Statement]:
     """One for each verdict the rule can give."""
     place = f"table {rule['family']} {rule['table']}, chain {rule['chain']}"
     place += f", handle {rule['handle']}"
-    matches: list[Match] = []
-    exact = True
+    text, family = told.text, told.family if rule["family"] in MIXED else ""
+    matches = [Match("family", (family,))] if family in FAMILIES.values() else []
+    exact = family != UNKNOWN
     for one in rule["expr"]:
         kind, value = _first(one)
         if kind == "match":
@@ -139,6 +144,8 @@ def _verdict(one: Any) -> tuple[str, str] | None:
     for verdict in (JUMP, GOTO):
         if verdict in one:
             return verdict, one[verdict]["target"]
+    if "return" in one:
+        return RETURN, ""
     return None
 
 
@@ -220,34 +227,3 @@ def _bits(names: Any) -> int | None:
         else:
             return None
     return total
-
-
-class Listing:
-    """``nft -a list ruleset``: the words of each rule, and the devices of the chains.
-
-    (nft 1.0.6 leaves the devices out of its JSON.)
-    """
-
-    _TABLE = re.compile(r"table (\S+) (.+?) \{")
-    _CHAIN = re.compile(r"\tchain (.+?) \{")
-    _HOOK = re.compile(r"\t\ttype \S+ hook \S+ (?:device|devices =) (.+?) priority ")
-    _ABOUT = re.compile(r"\t\t(type|comment) ")
-    _RULE = re.compile(r"(.*\S) # handle (\d+)")
-
-    def __init__(self, text: str) -> None:
-        self.rules: dict[tuple[str, str, str, int], str] = {}
-        self.devices: dict[tuple[str, ...], tuple[str, ...]] = {}
-        family = table = chain = words = ""
-        for line in text.splitlines():
-            if found := self._TABLE.match(line):
-                family, table = found.groups()
-            elif found := self._CHAIN.match(line):
-                chain, words = found[1], ""
-            elif found := self._HOOK.match(line):
-                names = re.findall(r'[^\s{},"]+', found[1])
-                self.devices[family, table, chain] = tuple(names)
-            elif line.startswith("\t\t") and not self._ABOUT.match(line):
-                words = f"{words} {line.strip()}".strip()  # a long set goes over several lines
-                if found := self._RULE.fullmatch(words):
-                    self.rules[family, table, chain, int(found[2])] = found[1]
-                    words = ""

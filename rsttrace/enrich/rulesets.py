@@ -5,15 +5,13 @@ Pure but for ``run``, which the caller gives. Runs in the helper process (broker
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from rsttrace.enrich.firewall import DROP, RESET, Firewall, Match, Rule
 
-JUMP, GOTO, OTHER = "jump", "goto", "other"
-# a RST of this host's own passes these; elsewhere a drop has nothing to do with it
-WAY_OUT = ("output", "postrouting", "egress")
-MAX_RULES = 200
+JUMP, GOTO, RETURN, OTHER = "jump", "goto", "return", "other"
+MAX_RULES = 200  # of each verdict
 MAX_STEPS = 50_000
 MAX_DEPTH = 16  # NFT_JUMP_STACK_SIZE
 MAX_TEXT = 160
@@ -93,92 +91,93 @@ def relevant(chains: Chains, problem: str = "") -> Firewall:
     for chain in chains.values():
         if chain.hook:
             walk.base(chain)
-    return Firewall(tuple(walk.found), walk.complete, problem)
+    return Firewall(tuple(walk.found), tuple(sorted(walk.more)), problem)
+
+
+@dataclass(frozen=True, slots=True)
+class _Here:
+    """Where the walk is: the hook, the matches of the jumps so far, the chains entered."""
+
+    hook: str
+    way: tuple[Match, ...] = ()
+    chains: tuple[int, ...] = ()
+    reached: bool = True
 
 
 class _Walk:
     def __init__(self, chains: Chains) -> None:
         self._chains = chains
-        self._leading: dict[tuple[tuple[str, ...], bool], bool] = {}
+        self._leading: dict[int, bool] = {}
+        self._left = {RESET: MAX_RULES, DROP: MAX_RULES}
         self._steps = 0
         self._entered = 0
         self.found: list[Rule] = []
-        self.complete = True
+        self.more: set[str] = set()
 
     def base(self, chain: Chain) -> None:
         """One chain that a hook calls."""
         what = "oif" if chain.hook == "egress" else "iif"
         way = (Match(what, chain.devices),) if chain.devices else ()
-        number = self._entered + 1
-        self._enter(chain, chain.hook, way, ())
-        if chain.policy == DROP and chain.hook in WAY_OUT:
-            policy = Statement(DROP, chain.place, "policy drop", exact=True)
-            self._add(policy, chain, chain.hook, way, (number,))
+        here = self._enter(chain, _Here(chain.hook, way))
+        if chain.policy == DROP:
+            self._add(Statement(DROP, chain.place, "policy drop", exact=True), chain, here)
 
-    def _enter(
-        self, chain: Chain, hook: str, way: tuple[Match, ...], before: tuple[int, ...]
-    ) -> None:
+    def _enter(self, chain: Chain, before: _Here) -> _Here:
         self._entered += 1
-        chains = (*before, self._entered)
+        here = replace(before, chains=(*before.chains, self._entered))
         for statement in chain.statements:
             self._steps += 1
             if self._steps > MAX_STEPS:
-                self.complete = False
-                return
-            if statement.verdict in (JUMP, GOTO):
-                target = self._target(chain, statement)
-                if target and len(chains) < MAX_DEPTH and self._leads(target, hook in WAY_OUT):
-                    self._enter(target, hook, (*way, *statement.matches), chains)
-            elif _bears(statement, hook in WAY_OUT):
-                self._add(statement, chain, hook, way, chains)
+                self.more.update(self._left)
+                break
+            if statement.verdict in (RESET, DROP):
+                self._add(statement, chain, here)
+            target = self._target(chain, statement)
+            if target and len(here.chains) < MAX_DEPTH and self._leads(target):
+                way = (*here.way, *statement.matches)
+                reached = here.reached and statement.exact
+                self._enter(target, replace(here, way=way, reached=reached))
+            # what leaves this chain is asked further rules of the one before
+            if before.chains and statement.verdict in (GOTO, RETURN):
+                here = replace(here, reached=False)
+        return here
 
     def _target(self, chain: Chain, statement: Statement) -> Chain | None:
+        if statement.verdict not in (JUMP, GOTO):
+            return None
         return self._chains.get((chain.tool, chain.family, chain.table, statement.target))
 
-    def _leads(self, chain: Chain, out: bool) -> bool:
+    def _leads(self, chain: Chain) -> bool:
         """Is there a rule of interest in this chain or where it jumps to?"""
-        key = ((chain.tool, chain.family, chain.table, chain.name), out)
-        if key not in self._leading:
-            self._leading[key] = False  # the kernel allows no loops
-            self._leading[key] = any(_bears(s, out) for s in chain.statements) or any(
-                self._leads(target, out) for target in self._targets(chain)
+        if id(chain) not in self._leading:
+            self._leading[id(chain)] = False  # the kernel allows no loops
+            self._leading[id(chain)] = any(
+                statement.verdict in (RESET, DROP)
+                or ((target := self._target(chain, statement)) and self._leads(target))
+                for statement in chain.statements
             )
-        return self._leading[key]
+        return self._leading[id(chain)]
 
-    def _targets(self, chain: Chain) -> Iterator[Chain]:
-        for statement in chain.statements:
-            if statement.verdict in (JUMP, GOTO) and (target := self._target(chain, statement)):
-                yield target
-
-    def _add(
-        self,
-        statement: Statement,
-        chain: Chain,
-        hook: str,
-        way: tuple[Match, ...],
-        chains: tuple[int, ...],
-    ) -> None:
-        if len(self.found) >= MAX_RULES:
-            self.complete = False
+    def _add(self, statement: Statement, chain: Chain, here: _Here) -> None:
+        self._left[statement.verdict] -= 1
+        if self._left[statement.verdict] < 0:
+            self.more.add(statement.verdict)
             return
         self.found.append(
             Rule(
                 statement.verdict,
                 chain.tool,
                 chain.family,
-                hook,
+                here.hook,
                 statement.place,
                 shortened(statement.text),
                 statement.matches,
-                way,
+                here.way,
                 statement.exact,
-                chains,
+                here.reached,
+                here.chains,
             )
         )
-
-
-def _bears(statement: Statement, out: bool) -> bool:
-    return statement.verdict == RESET or (out and statement.verdict == DROP)
 
 
 def shortened(text: str) -> str:

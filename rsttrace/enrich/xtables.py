@@ -7,7 +7,17 @@ from collections.abc import Iterator
 
 from rsttrace.enrich.firewall import DROP, LEGACY, RESET, Match
 from rsttrace.enrich.nftables import ALL_FLAGS, FLAGS
-from rsttrace.enrich.rulesets import GOTO, JUMP, OTHER, Chain, Chains, CommandFailed, Run, Statement
+from rsttrace.enrich.rulesets import (
+    GOTO,
+    JUMP,
+    OTHER,
+    RETURN,
+    Chain,
+    Chains,
+    CommandFailed,
+    Run,
+    Statement,
+)
 
 TOOLS = {"ip": "iptables", "ip6": "ip6tables"}
 HOOKS = ("input", "forward", "output", "prerouting", "postrouting")
@@ -56,7 +66,7 @@ def parse(text: str, tool: str, family: str) -> Chains:
             table = line[1:].strip()
         elif line.startswith(":"):
             name, policy = line[1:].split()[:2]
-            chain = Chain(tool, family, table, name, place=f"{tool} table {table}, chain {name}")
+            chain = Chain(tool, family, table, name, place=f"table {table}, chain {name}")
             if policy != "-":
                 chain.hook = name.lower() if name.lower() in HOOKS else ""
                 chain.policy = DROP if policy == "DROP" else OTHER
@@ -64,28 +74,30 @@ def parse(text: str, tool: str, family: str) -> Chains:
         elif line.startswith("-A "):
             _, name, rest = line.split(" ", 2)
             statements = found[tool, family, table, name].statements
-            place = f"{tool} table {table}, chain {name}, rule {len(statements) + 1}"
+            place = f"table {table}, chain {name}, rule {len(statements) + 1}"
             statements.append(_statement(rest, place))
     return found
 
 
 def _statement(rest: str, place: str) -> Statement:
     """The options of one rule. An option that is not known makes it inexact."""
-    verdict, target, exact = OTHER, "", True
+    verdict, target, answer, exact = OTHER, "", "", True
     matches: list[Match] = []
     for option, values, negated in _options(shlex.split(rest)):
         if option in ("-j", "-g"):
             verdict, target = JUMP if option == "-j" else GOTO, values[0]
         elif option == "-m":
             exact = exact and values[0] in KNOWN
+        elif option == "--reject-with":
+            answer = values[0]
         elif match := _match(option, values, negated):
             matches.append(match)
         else:
-            exact = exact and option in ("--comment", "--reject-with")
+            exact = exact and option == "--comment"
     if target == "REJECT":
-        verdict = RESET if "--reject-with tcp-reset" in rest else DROP
-    elif target == "DROP":
-        verdict = DROP
+        verdict = RESET if answer == "tcp-reset" else DROP
+    elif target in ("DROP", "RETURN"):
+        verdict = DROP if target == "DROP" else RETURN
     return Statement(verdict, place, rest, tuple(matches), exact, target)
 
 

@@ -25,7 +25,12 @@ def rejected(benign: bool) -> Expect:
 
 
 EXPECT = (FORGED, rejected(benign=True))
-GUESSES = 3 * (FORGED, rejected(benign=False))
+# the second and third are told together
+GUESSES = (
+    *(FORGED, rejected(benign=False)),
+    Expect("sent", "injected-by-local-tool", end="server", facts={"count": 2}),
+    Expect("rejected", CAUSE, end="client", facts={"count": 2, "benign": False}),
+)
 IN_REQUEST = (
     Expect("sent", "injected-by-local-tool", end="client"),
     # older kernels believe it: only the peer's silence or its ACK would tell

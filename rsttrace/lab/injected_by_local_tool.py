@@ -11,15 +11,18 @@ from __future__ import annotations
 import fcntl
 import socket as so
 import struct
+from dataclasses import replace
 
 from rsttrace.lab import tcp
 from rsttrace.lab.base import Expect, Lab, LabError, received
 
 CAUSE = "injected-by-local-tool"
-RECEIVED = received("peer-reset", "ESTABLISHED", "ECONNRESET")
-FACTS = {"process.comm": "python3", "process.role": "owner"}
+RECEIVED = received("middlebox-reset", "ESTABLISHED", "ECONNRESET")
+FACTS = {"process.role": "owner"}
 EXPECT = (Expect("sent", CAUSE, end="server", facts=FACTS), RECEIVED)
 FORGED = (Expect("sent", CAUSE, end="router", facts=FACTS), RECEIVED)
+# a packet socket might be the network card of a user-space TCP
+BY_PACKET = (EXPECT[0], replace(RECEIVED, confidence="likely"))
 SIOCGIFHWADDR = 0x8927
 ETHERTYPE = {so.AF_INET: 0x0800, so.AF_INET6: 0x86DD}
 
@@ -72,5 +75,5 @@ TOPOLOGY = {"forged-source": "router"}
 VARIANTS = {
     "raw": (EXPECT, raw),
     "forged-source": (FORGED, forged_source),
-    "packet": (EXPECT, packet),
+    "packet": (BY_PACKET, packet),
 }

@@ -4,7 +4,9 @@ MPTCP (RFC 8684) spreads one connection over several TCP connections, its subflo
 resets every subflow with the option MP_FASTCLOSE (``mptcp_do_fastclose``) when the application
 closes with data unread, closes with SO_LINGER {on, 0 seconds}, or calls connect(AF_UNSPEC); the
 reason is TCP_ABORT_ON_CLOSE for all three. A SYN with the option MP_JOIN that names no connection
-of this host is refused with MP_TCPRST (``subflow_v4_route_req``, reason MPTCP_RST_EMPTCP).
+of this host is refused with MP_TCPRST (``subflow_v4_route_req``, reason MPTCP_RST_EMPTCP). One
+that is over the limit of paths is refused when its handshake ends (``subflow_syn_recv_sock``, reason
+MPTCP_RST_EPROHIBIT), and the client's MPTCP answers that RST by a RST.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ from __future__ import annotations
 import ctypes
 import os
 import struct
-from socket import AF_UNSPEC, socket
+from socket import AF_INET, AF_INET6, AF_UNSPEC, socket
 
 from rsttrace.lab import tcp
 from rsttrace.lab.base import Expect, Lab, LabError, LabSkip, received
@@ -28,6 +30,14 @@ REFUSED = (
     Expect("sent", CAUSE, end="server", facts={"reset_reason": "MPTCP_RST_EMPTCP"}),
     Expect("rejected", "reset-no-socket", end="client"),
 )
+
+PATH_REFUSED = (
+    Expect("sent", CAUSE, end="server", facts={"reset_reason": "MPTCP_RST_EPROHIBIT"}),
+    Expect("received", "peer-reset", end="client", state="ESTABLISHED"),
+    Expect("sent", CAUSE, end="client", facts={"benign": True}),
+    Expect("rejected", "reset-no-socket", end="server"),
+)
+SECOND = {AF_INET: "10.87.0.3/24", AF_INET6: "fd00:87::3/64"}
 
 
 def mptcp(lab: Lab, end: str) -> socket:
@@ -95,9 +105,26 @@ def join_refused(lab: Lab) -> None:
     lab.wait_for(lambda: lab.out_rsts("server") > resets, "the refusal")
 
 
+def path_refused(lab: Lab) -> None:
+    """A second path is one more than the server allows; the connection lives on."""
+    another = SECOND[lab.family]
+    # never preferred, so that the first path does not use it
+    address = f"addr add {another} dev veth0 preferred_lft 0"
+    lab.run("client", "ip", *address.split(), *(["nodad"] if ":" in another else []))
+    endpoint = f"mptcp endpoint add {another.partition('/')[0]} dev veth0 subflow"
+    lab.prepare("client", "ip", *endpoint.split())
+    lab.prepare("client", "ip", *["mptcp", "limits", "set", "subflow", "2"])
+    lab.prepare("server", "ip", *["mptcp", "limits", "set", "subflow", "0"])
+    client, server = pair(lab)
+    lab.wait_for(lambda: lab.out_rsts("server") + lab.out_rsts("client") == 2, "both RSTs")
+    client.sendall(b"still here\n")
+    lab.wait_readable(server)
+
+
 VARIANTS = {
     "unread-data": (ABORTED, unread_data),
     "linger-zero": (ABORTED, linger_zero),
     "disconnect": (ABORTED, disconnect),
     "join-refused": (REFUSED, join_refused),
+    "path-refused": (PATH_REFUSED, path_refused),
 }

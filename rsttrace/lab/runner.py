@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rsttrace.explain import Explained
-from rsttrace.kernel.filters import Filter
 from rsttrace.fold import HOLD_NS
+from rsttrace.kernel.filters import Filter
 from rsttrace.lab.base import Expect, LabSpec
 from rsttrace.lab.errors import LabError, LabSkip
 from rsttrace.lab.net import Lab

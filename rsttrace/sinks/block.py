@@ -40,7 +40,8 @@ class BlockSink:
         verdict = explained.verdict
         here = explained.reset.direction in (RECEIVED, REJECTED, NONE)
         lines = [*self._head(explained), *self._wrap(verdict.summary)]
-        echo = bool(explained.related and verdict.benign)
+        related = explained.related
+        echo = bool(related and (verdict.benign or related.cause == verdict.cause))
         if echo or self._verbose:
             lines += self._labelled("after", words.related_words(explained))
         if echo and not self._verbose:

@@ -14,6 +14,7 @@ from rsttrace.records import at
 from rsttrace.sinks.sequence import (
     BOTH,
     DROPPED,
+    MADE_BY,
     NO_ARROW,
     TO_PEER,
     Event,
@@ -69,19 +70,24 @@ def _clock(event: Event, zero: int) -> str:
 
 
 def _ends(explained: Explained) -> tuple[str, str, str]:
-    """Labels of the left and the right lane, and the process on the right."""
+    """Labels of the left and the right lane, and the process on the right.
+
+    A RST that passes, or that TCP did not make, need not be from an address of this host.
+    """
     reset, facts = explained.reset, explained.facts
-    passing = reset.direction == FORWARDED
     process = facts.owner or facts.closer
+    elsewhere = reset.direction == FORWARDED or reset.maker in MADE_BY
+    left, right = ("to", "from") if elsewhere else ("peer", "here")
     return (
-        f"{'to' if passing else 'peer'} {at(reset.flow.remote, reset.flow.rport)}",
-        f"{'from' if passing else 'here'} {at(reset.flow.local, reset.flow.lport)}",
-        _one_line(process.name) if process and not passing else "",
+        f"{left} {at(reset.flow.remote, reset.flow.rport)}",
+        f"{right} {at(reset.flow.local, reset.flow.lport)}",
+        _one_line(process.name) if process and reset.direction != FORWARDED else "",
     )
 
 
 def _one_line(text: str) -> str:
-    return " ".join(text.split())
+    """Without line ends and control characters: a process may have any name."""
+    return "".join(c if c.isprintable() else "?" for c in " ".join(text.split()))
 
 
 def _rows(note: str, room: int) -> list[str]:

@@ -13,7 +13,7 @@ from rsttrace.causes.case import CLIENT, SERVER, Case, count_of, how_it_ended
 from rsttrace.explain import Explained, role_of_local_end
 from rsttrace.model import FORWARDED, NONE, RECEIVED, REJECTED, SUPPRESSED, Reset
 from rsttrace.packet import RST, SYN, Packet
-from rsttrace.records import Handshake, History
+from rsttrace.records import Handshake, History, Record
 
 # ways of an arrow: the other end is on the left, this host on the right
 TO_HOST, TO_PEER, BOTH, DROPPED, NO_ARROW = ">", "<", "<>", "x", ""
@@ -22,7 +22,7 @@ NEAR_NS = 20_000_000
 SEVERAL = 3  # of many alike so many are drawn
 _CLOSING = ("FIN_WAIT1", "FIN_WAIT2", "CLOSING", "LAST_ACK", "TIME_WAIT")
 
-_MADE_BY = {
+MADE_BY = {
     "firewall": "made by this host's firewall",
     "raw-socket": "made by a raw socket",
     "packet-socket": "made by a packet socket",
@@ -93,13 +93,13 @@ def _life(reset: Reset) -> Iterator[Event]:
     history = reset.history
     if not history:
         return
-    which = "an earlier connection " if history.closed else ""
+    whose = "earlier: " if history.closed else ""
     if history.established_ns:
-        yield Event(history.established_ns, NO_ARROW, "", (f"{which}ESTABLISHED".strip(),))
+        yield Event(history.established_ns, NO_ARROW, "", (f"{whose}ESTABLISHED",))
     if history.close_ns:
-        yield Event(history.close_ns, NO_ARROW, "", (which + _closing(reset, history),))
+        yield Event(history.close_ns, NO_ARROW, "", (whose + _closing(reset, history),))
     if history.closed and history.change_ns:
-        yield Event(history.change_ns, NO_ARROW, "", (which + _end(history),))
+        yield Event(history.change_ns, NO_ARROW, "", (whose + _end(history),))
 
 
 def _closing(reset: Reset, history: History) -> str:
@@ -116,11 +116,11 @@ def _closing(reset: Reset, history: History) -> str:
 def _end(history: History) -> str:
     """How the earlier connection ended."""
     if history.sent_reset:
-        return "ended: reset by this host"
+        return "reset by this host"
     if history.got_reset:
-        return "ended: reset by the peer"
+        return "reset by the peer"
     if history.errno:
-        return f"ended: {errno_word(history.errno)}"
+        return f"gave up, {errno_word(history.errno)}"
     return f"ended in {history.old_state}" if history.old_state else "ended"
 
 
@@ -195,6 +195,8 @@ def _reset(explained: Explained) -> Iterator[Event]:
     if reset.direction == NONE:
         return
     judgement = _judgement(reset)
+    if explained.count > 1:
+        judgement = (*judgement, f"one of {explained.count} alike")
     if packet:
         way = TO_HOST if reset.direction in (RECEIVED, REJECTED) else TO_PEER
         way = DROPPED if reset.direction == SUPPRESSED else way
@@ -218,10 +220,19 @@ def _judgement(reset: Reset) -> tuple[str, ...]:
     if reset.direction == FORWARDED:
         return ("passed on by this host",)
     if reset.direction == RECEIVED:
-        state = judged.tw_substate or judged.state if judged else None
-        return (f"believed in {state}" if state else "believed",) if judged else ()
-    made = _MADE_BY.get(reset.maker or "")
+        return (_belief(judged),) if judged else ()
+    made = MADE_BY.get(reset.maker or "")
     return (made,) if made else ()
+
+
+def _belief(judged: Record) -> str:
+    """The state in which the RST was believed; what is no full socket is dropped with it."""
+    state = judged.tw_substate or judged.state
+    if judged.kind == "kfree_skb" and state == "LISTEN":
+        return "believed: ends the half-open connection"
+    if judged.kind == "kfree_skb" and state:
+        return f"believed: ends {state}"
+    return f"believed in {state}" if state else "believed"
 
 
 def _told(explained: Explained) -> Iterator[Event]:
@@ -280,4 +291,4 @@ def _numbers(reset: Reset, packet: Packet) -> str:
         ahead = (packet.seq - start) & 0xFFFFFFFF
         if start and ahead < 1 << 31:
             number = f"SYN+{ahead}"
-    return f"seq {number}, window {packet.window}, TTL {packet.ttl}"
+    return f"seq {number}, win {packet.window}, TTL {packet.ttl}"

@@ -249,7 +249,6 @@ MOMENTS: dict[str, Callable[[Running], bool]] = {
     "compiling": lambda r: has_open(r, "kallsyms"),
     "first namespace": lambda r: namespaces(r) == 1,
     "both namespaces": lambda r: namespaces(r) == 2,
-    "three namespaces": lambda r: namespaces(r) == 3,
     "a child or command runs": lambda r: children(r) > 0,
     "after three labs": lambda r: finished(r) >= 3,
     "namespaces after five labs": lambda r: finished(r) >= 5 and namespaces(r) > 0,

@@ -9,25 +9,20 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterator
-from dataclasses import replace
-from typing import Any
 
 import pytest
 
-from rsttrace.lab import closed_port, find, firewall_reject, tcp
-from rsttrace.lab.base import Expect, Lab, LabSpec
-from rsttrace.lab.namespace import RUN_NETNS, sweep
-from rsttrace.lab.runner import FAMILY_NAMES, Outcome, run_lab
+from rsttrace.lab.base import Lab
+from rsttrace.lab.runner import FAMILY_NAMES
 from rsttrace.lab.topology import OTHER, TOPOLOGIES
 from rsttrace.model import FORWARDED, RECEIVED, SENT
 from rsttrace.session import Session
-from rsttrace.sinks.jsonl import reset_object
 
-from .conftest import live_session, python
+from .conftest import live_session
+from .playing import BOTH, addresses, check_ends, expected, lab_spec, play
 
 pytestmark = pytest.mark.kernel
 
-BOTH = tuple(FAMILY_NAMES)
 LOOPBACK = {socket.AF_INET: "127.0.0.1", socket.AF_INET6: "::1"}
 
 
@@ -105,63 +100,12 @@ LABS = (
 )
 
 
-def expected(spec: LabSpec, topology: str, one_host: bool = False) -> LabSpec:
-    """What the lab promises here: every RST also passes what stands in the middle."""
-    promised = spec.expect
-    if one_host:
-        promised = tuple(replace(e, end="server") for e in promised)
-    middle = TOPOLOGIES[topology].middle
-    if middle:
-        passing = Expect(FORWARDED, "forwarded-reset", end=middle)
-        promised += (passing,) * sum(e.direction == SENT for e in promised)
-    return replace(spec, topology=topology, expect=promised)
-
-
-def lab_spec(name: str) -> LabSpec:
-    (spec,) = find(name)
-    return spec
-
-
 @pytest.fixture(scope="module")
 def session() -> Iterator[Session]:
     """One trace for all."""
     with live_session() as live:
         live.pipeline.since_ns = None  # as `lab run`: the namespaces are younger than the trace
         yield live
-
-
-def play(
-    session: Session, spec: LabSpec, family: int, surroundings: type[Lab] = Lab
-) -> list[dict[str, Any]]:
-    """Run it, once more if somebody else's flood cost records; what was told, as JSON objects."""
-    for _ in range(3):
-        lost = session.lost
-        outcome: Outcome = run_lab(session, spec, family, surroundings)
-        if session.lost == lost:
-            break
-    if outcome.skipped:
-        pytest.skip(outcome.skipped)
-    assert not outcome.problems, "\n".join(outcome.problems)
-    return [reset_object(one, 0) for one in outcome.explained]
-
-
-def check_ends(told: list[dict[str, Any]], server: str, client: str) -> None:
-    """The addresses on the wire, the server's RSTs, and both ends of each name each other."""
-    names = {one["id"]: one for one in told}
-    for one in told:
-        ends = [one["local"]["address"], one["remote"]["address"]]
-        assert ends == ([client, server] if one["direction"] == RECEIVED else [server, client])
-        assert one["family"] == (6 if ":" in server else 4)
-        if one["direction"] != FORWARDED:
-            assert names[one["peer_id"]]["peer_id"] == one["id"]
-    received = [one for one in told if one["direction"] == RECEIVED]
-    assert len(received) == sum(one["direction"] == SENT for one in told)
-
-
-def addresses(topology: str, family: int) -> tuple[str, str]:
-    """(server, client)."""
-    found = TOPOLOGIES[topology].addresses(family)
-    return found["server"], found["client"]
 
 
 @pytest.mark.parametrize(
@@ -206,78 +150,3 @@ def test_ipv6_sockets_and_something_between(session: Session, topology: str) -> 
     spec = expected(lab_spec("linger-zero/established"), topology)
     told = play(session, spec, socket.AF_INET, Mapped)
     check_ends(told, *addresses(topology, socket.AF_INET))
-
-
-# -- a RST that has to wait ------------------------------------------------------------------------
-
-
-def forget_neighbours(lab: Lab) -> tuple[socket.socket, socket.socket]:
-    """A connected pair; the server must ask for the client's hardware address again.
-
-    What it sends next is held, and leaves in the context of the answer (__neigh_update).
-    """
-    client, server = lab.pair()
-    lab.run("server", "ip", "neigh", "flush", "all")
-    return client, server
-
-
-def abort_to_stranger(lab: Lab) -> None:
-    client, server = forget_neighbours(lab)
-    tcp.linger_zero(server)
-    server.close()
-    lab.wait_reset(client)
-
-
-def refuse_stranger(lab: Lab) -> None:
-    forget_neighbours(lab)
-    closed_port.knock(lab)
-
-
-def reject_stranger(lab: Lab) -> None:
-    forget_neighbours(lab)
-    firewall_reject.nft_input(lab)
-
-
-@pytest.mark.parametrize("family", BOTH, ids=FAMILY_NAMES.get)
-@pytest.mark.parametrize(
-    ("name", "act"),
-    [("linger-zero/established", abort_to_stranger), ("closed-port/plain", refuse_stranger)],
-)
-def test_held_for_its_neighbour(session: Session, name: str, act: Any, family: int) -> None:
-    """The stack at the device does not name the maker; the decision of TCP does."""
-    told = play(session, replace(lab_spec(name), run=act), family)
-    check_ends(told, *addresses("direct", family))
-    (sent,) = (one for one in told if one["direction"] == SENT)
-    assert sent["interface"] == "veth0"
-
-
-@pytest.mark.parametrize("family", BOTH, ids=FAMILY_NAMES.get)
-def test_held_and_not_of_tcp(session: Session, family: int) -> None:
-    """Nothing is left that names the firewall: no guess, at neither end."""
-    spec = lab_spec("firewall-reject/nft-input")
-    nobody = Expect(SENT, "unknown", end="server", confidence="unknown")
-    told = play(
-        session, replace(spec, run=reject_stranger, expect=(nobody, spec.expect[1])), family
-    )
-    assert "firewall" not in told[0]["summary"]
-    assert "closed-port" not in told[1]["summary"]
-
-
-# -- the fixture itself ----------------------------------------------------------------------------
-
-KILLED = """
-import os, signal, socket, sys
-from rsttrace.lab.net import Lab
-with Lab(socket.AF_INET6, sys.argv[1]):
-    print(os.getpid(), flush=True)
-    os.kill(os.getpid(), signal.SIGKILL)
-"""
-
-
-@pytest.mark.parametrize("topology", sorted(TOPOLOGIES))
-def test_what_a_killed_lab_leaves_is_swept(topology: str) -> None:
-    done = python(KILLED, topology)
-    left = [RUN_NETNS / f"rsttrace-{int(done.out)}-{end}" for end in TOPOLOGIES[topology].ends]
-    assert all(path.exists() for path in left)
-    sweep()
-    assert not any(path.exists() for path in left)

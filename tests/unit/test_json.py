@@ -126,7 +126,7 @@ CHOICES: dict[str, set[Any]] = {
     "confidence": {"certain", "likely", "possible", "unknown"},
     "phase": {"establishment", "transfer", "disconnection", "no-connection", None},
     "initiator": {"client", "server", "local-firewall", "middlebox", "unknown"},
-    "log_term": {"tcp-rst-from-client", "tcp-rst-from-server", "not-applicable", None},
+    "log_term": {"tcp-rst-from-client", "tcp-rst-from-server", "not-applicable", "aged-out", None},
     "family": {4, 6},
     "type": {"reset"},
     "schema": {1},

@@ -58,8 +58,8 @@ def test_firewall_reject() -> None:
 @pytest.mark.parametrize(
     ("maker", "table", "words"),
     [
-        ("nf_send_reset", "ipt_do_table", "An iptables rule"),
-        ("nf_send_reset6", "ip6t_do_table", "An ip6tables rule"),
+        ("nf_send_reset", "ipt_do_table", "An iptables-legacy rule"),
+        ("nf_send_reset6", "ip6t_do_table", "An ip6tables-legacy rule"),
         ("nf_send_reset6", "nft_do_chain", "An nftables rule"),
         ("nft_reject_netdev_eval", "some_table", "A firewall rule"),
         ("nf_reject_skb_v4_tcp_reset", "nft_do_chain", "An nftables rule"),

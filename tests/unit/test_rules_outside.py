@@ -176,16 +176,15 @@ def test_bridged() -> None:
 
 
 @pytest.mark.parametrize(
-    ("netns", "where"),
-    [(OTHER_NETNS, "in another network namespace of this host"), (NETNS, "on this host as well")],
+    ("netns", "where"), [(OTHER_NETNS, " in another network namespace"), (NETNS, "")]
 )
 def test_forwarded_and_its_maker_is_here_too(netns: int, where: str) -> None:
-    """Containers behind a bridge or a router: the maker's own record says why."""
-    maker = sent_reset(decided(A1), flow=replace(FLOW, netns=netns))
-    got = forwarded(origin=maker)
-    assert got.summary.endswith(f"it was made {where}.")
+    """Containers behind a bridge or a router, also with NAT: the maker's own record says why."""
+    flow = replace(FLOW, netns=netns, local="172.17.0.2", lport=80)
+    got = forwarded(origin=sent_reset(decided(A1), flow=flow))
+    assert got.summary.endswith(f"it was made on this host, by 172.17.0.2:80{where}.")
     assert got.remedies
-    assert "reported as sent" in got.remedies[0]
+    assert f"reported as sent by 172.17.0.2:80{where}: it names" in got.remedies[0]
 
 
 def test_forwarded_without_its_packet() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from rsttrace.completeness import Reading, Readings
 from rsttrace.enrich import Facts, Process
 from rsttrace.errors import EXIT_INCOMPLETE, EXIT_OK, RsttraceError
 from rsttrace.explain import Explained
@@ -19,7 +21,7 @@ from rsttrace.sinks.jsonl import JsonSink
 from rsttrace.sinks.totals import Totals
 from rsttrace.tracing import Limits, Tracing, exit_code, write_ready_file
 
-from .build import A1, NGINX, T, arrived, decided, explained, reset, sent_reset
+from .build import A1, NETNS, NGINX, T, arrived, decided, explained, reset, sent_reset
 
 
 class FakeSession:
@@ -33,6 +35,12 @@ class FakeSession:
         self.finished = False
         self.stopper = SimpleNamespace(asked=False)
         self.pipeline = SimpleNamespace(busy=False, flush=lambda: [one(99)])
+        self.counters_before: Readings | None = {NETNS: Reading(100, 0)}
+        self.counters_after: Readings | None = {NETNS: Reading(102, T + 10**9)}
+
+    def counters(self) -> Readings | None:
+        assert not self.finished, "what happened before the reading must still be told"
+        return self.counters_after
 
     def host_facts(self) -> dict[str, Any]:
         return {"kernel": "6.18"}
@@ -182,3 +190,49 @@ def test_names_are_asked_for_once_and_handed_to_the_recorder_once() -> None:
     assert names.take_fresh() == {}
     assert names.enum("sk_rst_reason") == {1: "X"}
     assert names.enum("skb_drop_reason") == {}
+
+
+# -- held against the kernel's counters ------------------------------------------------------------
+
+
+def completeness(session: Any, limits: Limits | None = None) -> Any:
+    out, _ = trace(session, limits)
+    return json.loads(out.splitlines()[-1])["completeness"]
+
+
+def test_all_that_the_kernel_counted_was_told() -> None:
+    found = completeness(FakeSession([[one(1)]]))
+    assert (found["tcp_out_rsts"], found["told"], found["differs"]) == (2, 2, False)
+
+
+def test_one_was_not_seen() -> None:
+    session = FakeSession([[one(1)]])
+    session.counters_after = {NETNS: Reading(103, T + 10**9)}
+    assert completeness(session)["differs"]
+
+
+@pytest.mark.parametrize(
+    ("limits", "why"),
+    [
+        (Limits(filtered=True), "a filter is on"),
+        (Limits(pid=1432), "a filter is on"),
+        (Limits(direction="sent"), "a filter is on"),
+        (Limits(count=1), "it stopped at its limit"),
+    ],
+)
+def test_not_compared(limits: Limits, why: str) -> None:
+    found = completeness(FakeSession([[one(1)]]), limits)
+    assert (found["tcp_out_rsts"], found["not_compared"]) == (None, why)
+
+
+def test_only_the_namespaces_that_are_watched() -> None:
+    session = FakeSession([[one(1)]])
+    session.counters_before = {NETNS: Reading(100, 0), NETNS + 1: Reading(7, 0)}
+    session.counters_after = {NETNS: Reading(102, T + 10**9), NETNS + 1: Reading(70, T + 10**9)}
+    assert completeness(session, Limits(netns=(NETNS,)))["tcp_out_rsts"] == 2
+
+
+def test_counters_that_could_not_be_read() -> None:
+    session = FakeSession([[one(1)]])
+    session.counters_after = None
+    assert completeness(session)["not_compared"] == "the counters could not be read"

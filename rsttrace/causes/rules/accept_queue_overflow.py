@@ -6,6 +6,7 @@ from rsttrace.causes.case import (
     CERTAIN,
     LIKELY,
     PASSIVE,
+    POSSIBLE,
     SOCKET,
     STACK,
     TRIGGER,
@@ -18,7 +19,7 @@ from rsttrace.packet import SYN
 CAUSE = "accept-queue-overflow"
 WHEN = (PASSIVE,)
 NEEDS = (STACK, TRIGGER, SOCKET)
-AFTER = ()
+AFTER = ("closed-port",)
 
 
 def rule(case: Case) -> Finding | None:
@@ -28,19 +29,33 @@ def rule(case: Case) -> Finding | None:
         return None
     if not trigger or trigger.has(SYN) or not sock or case.mptcp_join:
         return None
-    full = sock.ack_backlog > sock.max_ack_backlog
-    named = reset.drop_reason == "TCP_LISTEN_OVERFLOW"
-    if not full and not named:
-        return None
     used = f"{sock.ack_backlog} waiting, limit {sock.max_ack_backlog}"
+    evidence = (
+        f"accept queue: {used}",
+        case.stack_evidence("tcp_check_req", "tcp_v4_rcv", "tcp_v6_rcv"),
+        *reason_evidence(case),
+        *((f"drop reason {reset.drop_reason}",) if reset.drop_reason else ()),
+    )
+    if sock.ack_backlog <= sock.max_ack_backlog:
+        return _no_socket(case, used, evidence)
     return Finding(
-        CERTAIN if full else LIKELY,
+        CERTAIN,
         f"The accept queue of {case.who} on {case.local} is full ({used}), and "
         "tcp_abort_on_overflow=1 makes the kernel reset.",
-        (
-            f"accept queue: {used}",
-            case.stack_evidence("tcp_check_req", "tcp_v4_rcv", "tcp_v6_rcv"),
-            *reason_evidence(case),
-            *((f"drop reason {reset.drop_reason}",) if reset.drop_reason else ()),
-        ),
+        evidence,
+    )
+
+
+def _no_socket(case: Case, used: str, evidence: tuple[str, ...]) -> Finding:
+    """The same exit of tcp_check_req() serves every failure to make the new socket."""
+    # one place less than full: an accept() may have taken one since
+    sock = case.sock
+    drained = bool(sock and sock.ack_backlog == sock.max_ack_backlog)
+    return Finding(
+        LIKELY if drained else POSSIBLE,
+        f"The connection of {case.remote} could not be handed to {case.who} on {case.local}: its "
+        f"accept queue was full until just now ({used}), or memory or a route was missing; "
+        "tcp_abort_on_overflow=1 makes the kernel reset.",
+        evidence,
+        missing="how full the queue was at that moment (TcpExtListenOverflows counts it)",
     )

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-from rsttrace.causes.case import CERTAIN, PASSIVE, Case, Finding, duration
+from rsttrace.causes.case import CERTAIN, LIKELY, PASSIVE, Case, Finding, duration
 from rsttrace.listeners import ANY, ANY_OF, Listener
 from rsttrace.packet import ACK, FIN, RST, SYN
 
 CAUSE = "closed-port"
 WHEN = (PASSIVE,)
 NEEDS = ()
-AFTER = ("data-after-close",)
+AFTER = ()
 
 
 def rule(case: Case) -> Finding | None:
     """No socket matched, and the segment asked for a new connection."""
-    if not case.socketless or not _asked(case):
+    asked = _asked(case) if case.socketless else None
+    if not asked:
         return None
     flow = case.reset.flow
     hint, remedy = _hint(case)
     return Finding(
-        CERTAIN,
+        asked,
         f"{case.remote} wanted to connect, but nothing listens on {case.local}{hint}.",
         (
             f"SYN to port {flow.lport}, no socket (NO_SOCKET)",
@@ -29,12 +30,29 @@ def rule(case: Case) -> Finding | None:
     )
 
 
-def _asked(case: Case) -> bool:
+def _asked(case: Case) -> str | None:
+    """How sure it is that the segment was a SYN, None if it was something else."""
     if case.trigger:
-        return case.trigger.has(SYN) and not case.trigger.has(ACK | FIN | RST)
-    # the answer to a segment without ACK is RST+ACK with sequence number 0 (RFC 9293 3.10.7.1)
-    packet = case.reset.packet
-    return bool(packet and packet.has(ACK) and packet.seq == 0)
+        first = case.trigger.has(SYN) and not case.trigger.has(ACK | FIN | RST)
+        return CERTAIN if first else None
+    return _answers_syn(case)
+
+
+def _answers_syn(case: Case) -> str | None:
+    """The same without the segment (before 6.10), by the form of the RST.
+
+    The answer to a segment without ACK is RST+ACK with sequence number 0 (RFC 9293 3.10.7.1); it
+    acknowledges a SYN as one byte. A connection in FIN_WAIT2 would answer in the same way, so a
+    port that listens proves nothing.
+    """
+    packet, shake, flow = case.reset.packet, case.reset.handshake, case.reset.flow
+    table = case.facts.listeners
+    if not packet or not packet.has(ACK) or packet.seq != 0:
+        return None
+    if table and table.accepting(flow.netns, flow.local, flow.lport):
+        return None
+    seen = shake and shake.rx_ns and packet.ack == (shake.rx_seq + 1) & 0xFFFFFFFF
+    return CERTAIN if seen else LIKELY
 
 
 def _hint(case: Case) -> tuple[str, str]:
@@ -44,6 +62,13 @@ def _hint(case: Case) -> tuple[str, str]:
     other = [x for x in here if x.address not in ANY and x.address != flow.local]
     wildcard = [x for x in here if x.address in ANY]
     fitting = [x for x in wildcard if x.address == ANY_OF[flow.family]]
+    exact = [x for x in here if x.address == flow.local]
+    if fitting or exact:
+        name = (exact or fitting)[0].name
+        return (
+            f" by way of this network device: {name} listens, but bound to another one",
+            "bind the server to no device (SO_BINDTODEVICE, systemd BindToDevice=, ip vrf exec)",
+        )
     if wildcard and not fitting:
         return _other_family(flow.family, wildcard[0])
     if other:

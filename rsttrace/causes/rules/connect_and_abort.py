@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from rsttrace.causes import catalogue
 from rsttrace.causes.case import (
     ACCEPTED,
     CERTAIN,
@@ -40,16 +41,18 @@ def rule(case: Case) -> Finding | None:
         return None
     age = case.seconds_since(history.established_ns)
     young = age <= max(YOUNG_S, ROUND_TRIPS * sock.srtt_us / 8 / 1e6)
-    # later, only a client that gave up while it waited: it aborts, it answers nothing
-    if not young and (sock.has_socket or (packet and not packet.has(ACK))):
+    if not young and sock.has_socket:
+        return None
+    # some devices abort by a bare RST; else that is the answer of a host that has forgotten us
+    if packet and not packet.has(ACK) and (case.reset.peer or not young):
         return None
     sender = known_sender(case)
-    why = sender.words if sender else _why(case, young)
+    how = f" ({sender.words})" if sender else ""
     accepted = "accepted" if sock.has_socket else "not accepted yet"
     return Finding(
         CERTAIN if sender else LIKELY,
         f"{case.remote} connected to {case.local} and reset after {duration(age)}, without a byte "
-        f"of data: {why}.",
+        f"of data{how}: {_why(case, young)}.",
         (
             f"state ESTABLISHED for {duration(age)}, {accepted}, no data either way",
             *_neighbours(case),
@@ -57,6 +60,8 @@ def rule(case: Case) -> Finding | None:
             *sender_evidence(case),
             *odd_evidence(case),
         ),
+        # whose end closed does not matter here, so the sender's own remedies would mislead
+        remedies=catalogue()[CAUSE].remedies,
         benign=young,
         initiator=CLIENT,
         sees=None if sock.has_socket else "accept() still succeeds, then ECONNRESET on first use",
@@ -73,9 +78,9 @@ def _why(case: Case, young: bool) -> str:
     others, port = case.facts.neighbours, case.reset.flow.lport
     interval = others and others.health_check_of(port, also_ns=case.reset.time_ns)
     if interval:
-        return f"a health check, it comes every {duration(interval)}"
+        return f"it looks like a health check, every {duration(interval)}"
     if others and others.scan:
-        return f"a port scan, it tried {others.ports} ports within a minute"
+        return f"it looks like a port scan, {others.ports} ports within a minute"
     if not young:
         return "a client that gave up while it waited to be accepted"
     return "a port scan, a load balancer's health check, or a client that gave up"
@@ -85,8 +90,8 @@ def _neighbours(case: Case) -> tuple[str, ...]:
     others, port = case.facts.neighbours, case.reset.flow.lport
     if not others or not others.ports:
         return ()
-    before = count_of(len(others.attempts(port)), "time")
+    times = count_of(len(others.attempts(port)), "time")
     return (
-        f"in the minute before, this address tried {count_of(others.ports, 'port')}, this one "
-        f"{before}",
+        f"this address tried {count_of(others.ports, 'port')} within the minute before, this one "
+        f"{times}",
     )

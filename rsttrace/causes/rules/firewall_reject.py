@@ -11,13 +11,13 @@ WHEN = (OUTSIDE,)
 NEEDS = (STACK,)
 AFTER = ()
 
-# the innermost of these names the tool that the rule was written with
+# the first of these in the stack names the tool that the rule was written with
 _TABLES = {
+    "ipt_do_table": "An iptables-legacy rule",
+    "ip6t_do_table": "An ip6tables-legacy rule",
     "reject_tg": "An iptables rule",
     "reject_tg6": "An ip6tables rule",
     "nft_do_chain": "An nftables rule",
-    "ipt_do_table": "An iptables rule",
-    "ip6t_do_table": "An ip6tables rule",
 }
 
 
@@ -38,12 +38,12 @@ def rule(case: Case) -> Finding | None:
     ]
     if reset.trigger_drop:
         evidence.append(f"the {what} was dropped with {reset.drop_reason}")
-    which = f" ({blame.words})" if blame.words else ""
+    which = blame.words or "reject with tcp reset"
     where = f" in the {hook} hook" if hook else ""
     target = f"from {case.remote} to {case.local}"
     return Finding(
         CERTAIN,
-        f"{table}{which}{where} rejected {what} {target}; {_outcome(hook)}.",
+        f"{table} ({which}){where} rejected {what} {target}; {_outcome(hook)}.",
         tuple(evidence),
         phase="establishment" if new else "transfer",
         initiator=LOCAL_FIREWALL,

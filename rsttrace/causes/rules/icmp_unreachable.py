@@ -37,7 +37,8 @@ def rule(case: Case) -> Finding | None:
     waited: tuple[str, ...] = ()
     if history and history.open_ns and not history.closed:
         waited = (f"{duration(case.seconds_since(history.open_ns))} after the connection began",)
-    path = " (one path of an MPTCP connection)" if case.sock and case.sock.is_mptcp else ""
+    mptcp = bool(case.sock and case.sock.is_mptcp)
+    path = " (one path of an MPTCP connection)" if mptcp else ""
     return Finding(
         CERTAIN if before else LIKELY,
         f"An ICMP message, not a reset, ended the attempt of {case.who} to connect to "
@@ -48,6 +49,6 @@ def rule(case: Case) -> Finding | None:
             *waited,
             case.stack_evidence(*_FUNCTIONS),
         ),
-        sees="nothing: no connection was made",
+        sees=f"{name}, unless another path works" if mptcp else f"connect() fails with {name}",
         missing="" if before else "the state before",
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from rsttrace.causes import catalogue
 from rsttrace.causes.case import ACCEPTED, CERTAIN, JUDGEMENT, LIKELY, Case, Finding, duration
 from rsttrace.causes.features import answers_us, quiet, ttl
 from rsttrace.causes.rules._received import (
@@ -51,6 +52,8 @@ def rule(case: Case) -> Finding | None:
             *sender_evidence(case),
             *odd_evidence(case),
         ),
+        # this end can do something about it; the sender's own remedies are for the sender
+        remedies=catalogue()[CAUSE].remedies,
     )
 
 

@@ -58,7 +58,7 @@ def rule(case: Case) -> Finding | None:
     probes = count_of(sock.probes_out, "keepalive probe")
     return Finding(
         CERTAIN,
-        f"{case.remote} answered none of {probes} of {case.who} and was silent{silence(sock)}: "
+        f"{case.remote} was silent{silence(sock)} and did not answer {probes} of {case.who}: "
         "the kernel gave the connection up.",
         ("TCP_USER_TIMEOUT is not set", *silence_evidence(case, sock)),
     )

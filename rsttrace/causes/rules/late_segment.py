@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 from rsttrace.causes.case import CERTAIN, LIKELY, PASSIVE, TRIGGER, Case, Finding, duration
-from rsttrace.packet import SYN
+from rsttrace.causes.rules._handshake import met_no_connection, syn_left_ns, timed_out
+from rsttrace.packet import ACK, SYN
+from rsttrace.records import History
 
 CAUSE = "late-segment"
 WHEN = (PASSIVE,)
 NEEDS = (TRIGGER,)
-AFTER = ("data-after-close", "closed-port")
+AFTER = ("data-after-close", "closed-port", "bad-ack-in-handshake")
 # longer than a segment is under way, shorter than the first retransmissions give up
 ON_ITS_WAY_S = 1.0
 
 
 def rule(case: Case) -> Finding | None:
-    """No connection any more, but one with this tuple ended within the last minute."""
+    """No connection any more, but one with this tuple ended within the last minute.
+
+    Not if it ended here without a RST: the peer was not told, so its segment is no echo.
+    """
     recent, trigger = case.recent, case.trigger
-    listener = (
-        case.passive and case.reset.state == "LISTEN" and not case.reset.in_stack("tcp_check_req")
-    )
-    if not recent or not (case.socketless or listener) or not trigger or trigger.has(SYN):
+    if not recent or timed_out(recent) or not trigger or not met_no_connection(case):
+        return None
+    if not trigger.has(ACK) or (trigger.has(SYN) and not _repeated(case, recent)):
         return None
     ago = duration(case.seconds_since(recent.change_ns))
     if recent.sent_reset:
@@ -44,3 +48,8 @@ def rule(case: Case) -> Finding | None:
         f"was over: {how}.",
         (how, what),
     )
+
+
+def _repeated(case: Case, recent: History) -> bool:
+    """A SYN+ACK of that very connection, which the peer repeats because our ACK was lost."""
+    return recent.old_state != "SYN_SENT" and syn_left_ns(case) <= recent.change_ns

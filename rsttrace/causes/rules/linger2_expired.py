@@ -25,6 +25,11 @@ NEEDS = ()  # each way by its own facts, see below
 AFTER = ()
 NO_WAIT = "TCP_LINGER2 is negative: do not wait for the peer's FIN"
 
+TIME_OVER = (
+    "peer that never closes its end: let it close() when it reads end of file",
+    "a longer wait: TCP_LINGER2 or net.ipv4.tcp_fin_timeout; up to 60 s it ends without a RST",
+)
+
 
 def rule(case: Case) -> Finding | None:
     """Whichever of the three it is."""
@@ -111,4 +116,5 @@ def time_over(case: Case) -> Finding | None:
             case.stack_evidence("tcp_send_active_reset", "tcp_keepalive_timer"),
             *reason_evidence(case),
         ),
+        remedies=TIME_OVER,
     )

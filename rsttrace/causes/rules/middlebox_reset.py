@@ -18,7 +18,6 @@ from rsttrace.causes.rules._received import (
     accepted_in,
     known_sender,
     packet_evidence,
-    sender_evidence,
 )
 
 CAUSE = "middlebox-reset"
@@ -37,7 +36,7 @@ def rule(case: Case) -> Finding | None:
     if sender and sender.cause == "injected-by-local-tool":
         return _injected(case, sender)
     if sender and sender.cause == "firewall-reject":
-        return _rejected(case)
+        return _rejected(case, sender)
     odd = oddities(case)
     if len({one.group for one in odd}) < 2:
         return None
@@ -67,14 +66,14 @@ def _injected(case: Case, sender: Sender) -> Finding:
         (
             f"state {case.reset.state}",
             *packet_evidence(case),
-            *sender_evidence(case),
+            f"made on this host: {sender.cause}: {sender.summary}",
             *(() if sure else (doubt,)),
         ),
         initiator=MIDDLEBOX,
     )
 
 
-def _rejected(case: Case) -> Finding | None:
+def _rejected(case: Case, sender: Sender) -> Finding | None:
     """A firewall rule between the two ends. One at the peer's own input speaks for the peer."""
     made = case.reset.peer
     if made is None:
@@ -84,12 +83,16 @@ def _rejected(case: Case) -> Finding | None:
     own = made.flow.netns == case.reset.flow.netns and any(f in _OUTPUT for f in below)
     if not router and not own:
         return None
-    where = "of this host's own firewall" if own else "on a router or bridge on this host"
+    where = "This host's own firewall" if own else "The firewall of a router or bridge on this host"
     return Finding(
         CERTAIN,
-        f"A firewall rule {where} reset the connection of {case.who} with {case.remote}; "
+        f"{where} reset the connection of {case.who} with {case.remote}; "
         f"{case.remote} itself did not.",
-        (f"state {case.reset.state}", *packet_evidence(case), *sender_evidence(case)),
+        (
+            f"state {case.reset.state}",
+            *packet_evidence(case),
+            f"made on this host: {sender.cause}: {sender.summary}",
+        ),
         initiator=LOCAL_FIREWALL,
     )
 

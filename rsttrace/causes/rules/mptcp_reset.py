@@ -41,9 +41,15 @@ _UNSPEC = ("find the connect() with AF_UNSPEC; close() and a new socket instead"
 _BACKLOG = ("before a restart take the host out of the load balancer, then accept() what waits",)
 _KILLED = ("ask whoever destroyed it (ss -K, an agent); if it was meant: nothing to change",)
 _PEER = ("look at the peer: it aborted the whole connection (MP_FASTCLOSE)",)
-_TIMEOUT = ("find out why the peer did not say goodbye; net.mptcp.close_timeout limits the wait",)
+_SAME_HOST = ("behind a load balancer: send all paths of a connection to the same host",)
+_LIMIT = ("if the path is wanted: ip mptcp limits set subflow NUMBER",)
+_PATH = ("nstat -az 'MPTcpExt*' counts what is wrong with paths; ip mptcp monitor shows it live",)
+_TIMEOUT = ("find out why the peer did not answer; net.mptcp.close_timeout limits the wait",)
 
-Act = tuple[str, tuple[str, ...] | None]
+WHOLE = "ECONNRESET once, then end of file on read and EPIPE on write"
+ONE_PATH = "nothing if another path is left; else ECONNRESET once"
+
+Act = tuple[str, str, tuple[str, ...]]  # what was done, what the peer sees, remedies
 
 
 def rule(case: Case) -> Finding | None:
@@ -52,10 +58,10 @@ def rule(case: Case) -> Finding | None:
         return _refused(case)
     sock = case.sock
     in_stack = any(_is_mptcp(frame) for frame in case.reset.frames)
-    if not in_stack and not (sock and sock.is_mptcp):
-        return None
+    if not (sock.is_mptcp if sock else in_stack):
+        return None  # also a plain connection to a listener that takes both
     named = in_stack or case.reset.in_stack("tcp_abort")
-    did, remedies = _act(case)
+    did, sees, remedies = _act(case)
     return Finding(
         CERTAIN if named else LIKELY,
         f"{did}.",
@@ -66,6 +72,8 @@ def rule(case: Case) -> Finding | None:
             *reason_evidence(case),
         ),
         remedies=remedies,
+        sees=sees,
+        benign=True if answers_reset(case) else None,
         missing="" if named else "the function of MPTCP that reset it",
     )
 
@@ -94,8 +102,9 @@ def _refused(case: Case) -> Finding | None:
             case.stack_evidence(*filter(_is_mptcp, case.reset.frames), "tcp_check_req"),
             *reason_evidence(case),
         ),
+        remedies=_LIMIT if reason == "MPTCP_RST_EPROHIBIT" else _SAME_HOST,
         phase="establishment",
-        sees="no application is told: the connection goes on over its other paths, if there are any",
+        sees="no application is told: the connection goes on over its other paths, if any",
     )
 
 
@@ -104,34 +113,36 @@ def _because(reason: str) -> str:
 
 
 def _act(case: Case) -> Act:
-    """What was done to it: the most special function that is in the stack decides."""
+    """What was done to it: the most special function that is in the stack decides.
+
+    The owner is not named where no application acted: further paths are opened by the kernel.
+    """
     reset = case.reset
-    owner = case.who
-    actor = name_of(case.facts.actor, owner)
+    actor = name_of(case.facts.actor, case.who)
+    path = f"a path of the MPTCP connection with {case.remote}"
     if reset.in_stack("tcp_abort"):
-        return f"{actor} destroyed a path of {owner}'s MPTCP connection from outside", _KILLED
+        return f"{actor} destroyed {path} from outside", ONE_PATH, _KILLED
     if reset.in_stack("__mptcp_unaccepted_force_close", "inet_child_forget"):
-        return (
-            f"{actor} closed a listening socket while this MPTCP connection from {case.remote} "
-            "was still waiting for accept()",
-            _BACKLOG,
-        )
+        did = f"{actor} closed a listening socket while this MPTCP connection from {case.remote}"
+        return f"{did} was still waiting for accept()", WHOLE, _BACKLOG
     if reset.in_stack("mptcp_check_fastclose"):
-        return (
-            f"the peer aborted the MPTCP connection of {owner} over another path, so this one "
-            "was reset too",
-            _PEER,
-        )
+        return f"The peer aborted all of the connection, so {path} was reset too", ONE_PATH, _PEER
     if reset.in_stack("mptcp_disconnect"):
-        return f"{actor} dissolved the MPTCP connection by connect() with AF_UNSPEC", _UNSPEC
+        did = f"{actor} dissolved the MPTCP connection by connect() with AF_UNSPEC"
+        return did, WHOLE, _UNSPEC
     if reset.in_stack("mptcp_close", "__mptcp_close"):
         return _closed(case, actor)
     if reset.in_stack("mptcp_do_fastclose"):
-        return (
-            f"{owner} had closed the MPTCP connection, and the peer's goodbye did not come in time",
-            _TIMEOUT,
-        )
-    return f"MPTCP reset a path of {owner}'s connection{_because(reset.reason or '')}", None
+        did = f"The MPTCP connection with {case.remote} had been closed or had lost its paths"
+        return f"{did}, and nothing came of it in time", WHOLE, _TIMEOUT
+    if answers_reset(case):
+        return f"The peer reset {path}, and MPTCP here answered by a reset", "nothing", _PATH
+    return f"MPTCP reset {path}{_because(reset.reason or '')}", ONE_PATH, _PATH
+
+
+def answers_reset(case: Case) -> bool:
+    """mptcp_incoming_options() found a RST without the options that this path needs."""
+    return case.reset.in_stack("tcp_reset") and case.reset.in_stack("mptcp_incoming_options")
 
 
 def _closed(case: Case, actor: str) -> Act:
@@ -144,11 +155,10 @@ def _closed(case: Case, actor: str) -> Act:
     task = case.reset.decided.task if case.reset.decided else None
     did = f"{actor} closed the MPTCP connection"
     if task and (task.exiting or case.reset.in_stack("do_exit")):
-        did = f"{actor} {how_it_ended(task.exit_code)}, which closed the MPTCP connection,"
-    linger = bool(sock and sock.linger and sock.linger_ms == 0)
-    by_itself = sock and not case.reset.in_stack("__mptcp_close_ssk")
-    if by_itself and not linger:
-        return f"{did} while received data was still unread", _CLOSE
-    if by_itself and linger:
-        return f"{did} with SO_LINGER {{on, 0 s}}, which asks for a reset", _LINGER
-    return f"{did} with received data unread or with SO_LINGER {{on, 0 s}}", (*_CLOSE, *_LINGER)
+        did = f"{actor} {how_it_ended(task.exit_code)}, which closed the MPTCP connection"
+    if sock and not (sock.linger and sock.linger_ms == 0):
+        return f"{did} while received data was still unread", WHOLE, _CLOSE
+    if sock and not case.reset.in_stack("__mptcp_close_ssk"):
+        return f"{did} with SO_LINGER {{on, 0 s}}, which asks for a reset", WHOLE, _LINGER
+    did = f"{did} with received data unread or with SO_LINGER {{on, 0 s}}"
+    return did, WHOLE, (*_CLOSE, *_LINGER)

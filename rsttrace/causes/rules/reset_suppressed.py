@@ -1,18 +1,21 @@
-"""This host dropped the RST that its TCP had made: most often its own firewall (chapter 2).
+"""This host dropped a RST: one that it had made (chapter 2), or one that had come in.
 
-Not asked like the others: it tells of a reset whose cause another rule has found already.
+Of its own it is not asked like the others: it tells of a reset whose cause another rule has
+found already.
 """
 
 from __future__ import annotations
 
 from rsttrace.causes import catalogue
-from rsttrace.causes.case import CERTAIN, Case, Finding
+from rsttrace.causes.case import CERTAIN, JUDGEMENT, REFUSED, Case, Finding
+from rsttrace.causes.netfilter import dropping
+from rsttrace.model import REJECTED
 from rsttrace.packet import SYN
 from rsttrace.records import Record
 
 CAUSE = "reset-suppressed"
-WHEN = ()
-NEEDS = ()
+WHEN = (REFUSED,)
+NEEDS = (JUDGEMENT,)
 AFTER = ()
 
 _FIREWALL = "this host's own firewall"
@@ -27,18 +30,40 @@ _HOOKS = ("nft_do_chain", "ipt_do_table", "ip6t_do_table", "nf_hook_slow", "__ip
 
 
 def rule(case: Case) -> Finding | None:
-    """Never asked by itself."""
-    return None
+    """Of those that came in: netfilter dropped it before TCP saw it."""
+    judged = case.reset.judged
+    if case.reset.direction != REJECTED or judged is None:
+        return None
+    by_netfilter = judged.drop_reason == "NETFILTER_DROP" or judged.in_stack("nf_hook_slow")
+    if not by_netfilter:
+        return None
+    blame = dropping(case)
+    which = f" ({blame.words})" if blame.words else ""
+    return Finding(
+        CERTAIN,
+        f"A reset came from {case.remote} for {case.local}, but {_FIREWALL} dropped it{which} "
+        "before TCP saw it: a connection that is still open here now hangs until it times out.",
+        (*blame.evidence, *_drop(judged)),
+        sees="nothing: its connection, if there is one, hangs until it times out",
+    )
 
 
 def about(case: Case, cause: str, inner: Finding) -> Finding:
     """The verdict on a suppressed reset, given why TCP made it."""
     judged, trigger = case.reset.judged, case.trigger
     asked = trigger is not None and trigger.has(SYN)
+    blame = dropping(case)
+    which = f" ({blame.words})" if blame.words else ""
     return Finding(
         CERTAIN,
-        f"{inner.summary} But {_who(judged)} dropped the reset, so the other end does not know.",
-        (f"the reset was for {cause} ({inner.confidence})", *_drop(judged), *inner.evidence),
+        f"{inner.summary} But {_who(judged)} dropped the reset{which}, so the other end does not "
+        "know.",
+        (
+            f"the reset was for {cause} ({inner.confidence})",
+            *blame.evidence,
+            *_drop(judged),
+            *inner.evidence,
+        ),
         phase=inner.phase or catalogue()[cause].phase,
         sees="nothing: connect() waits until it fails with ETIMEDOUT" if asked else None,
         missing=inner.missing,

@@ -22,8 +22,6 @@ _TIMERS = (
 )
 # these send a RST first; if that is missing here, its record is lost
 _OTHERS = ("tcp_keepalive_timer", "tcp_out_of_resources", "tcp_disconnect", "tcp_abort")
-
-
 _CLOSING = ("FIN_WAIT1", "CLOSING", "LAST_ACK")
 
 
@@ -47,7 +45,7 @@ def rule(case: Case) -> Finding | None:
         f"{summary}: the kernel gave up {_told(case, name)}. It sent no reset.",
         (*evidence, *_limit(case.sock, phase), *noted, *timers),
         phase=phase,
-        sees=_peer_sees(phase),
+        sees=_sees(case.sock, name, phase),
         missing="" if error.named else STACK.text,
     )
 
@@ -130,7 +128,12 @@ def _told(case: Case, name: str) -> str:
     return f"and told {case.who} {name}"
 
 
-def _peer_sees(phase: str) -> str:
+def _sees(sock: Sock | None, name: str, phase: str) -> str:
+    """What the application here gets."""
+    if sock and sock.is_mptcp:
+        return f"nothing while other paths live, else {name}"
+    if sock and not sock.has_socket:
+        return "nothing: no application held the connection"
     if phase == "establishment":
-        return "nothing: there is no connection"
-    return "nothing: it keeps its half; if it speaks later, it is answered by RST"
+        return f"connect() fails with {name}"
+    return f"{name} once, then end of file on read and EPIPE on write; the peer is not told"

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+
 from rsttrace.causes.case import (
+    CERTAIN,
     LIKELY,
     PASSIVE,
     POSSIBLE,
@@ -12,43 +15,98 @@ from rsttrace.causes.case import (
     Finding,
     count_of,
     duration,
+    reason_evidence,
 )
-from rsttrace.packet import ACK, FIN, SYN
+from rsttrace.causes.rules._handshake import TIMESTAMPS, met_no_connection, timed_out
+from rsttrace.packet import ACK, FIN, SYN, Packet
+from rsttrace.records import History
 
 CAUSE = "stale-connection"
 WHEN = (PASSIVE,)
 NEEDS = (TRIGGER,)
-AFTER = ("late-segment", "accept-queue-overflow")
+AFTER = ("late-segment", "accept-queue-overflow", "ack-to-listener", "bad-syn")
 # an echo of a connection that ended before the trace began comes within a few round trips
 ECHO_NS = 2_000_000_000
 
 
 def rule(case: Case) -> Finding | None:
-    """Data, ACK or FIN that matched no connection, and none with this tuple ended lately."""
-    reset, trigger = case.reset, case.trigger
-    handshake = case.mptcp_join or reset.in_stack("tcp_check_req")
-    listener = case.passive and reset.state == "LISTEN" and not handshake
-    if not (case.socketless or listener) or case.recent:
+    """Data, ACK or FIN that matched no connection, and this is no echo of one that ended lately."""
+    trigger = case.trigger
+    if not trigger or not met_no_connection(case):
         return None
-    if not trigger or trigger.has(SYN) or not trigger.has(ACK):
+    if trigger.has(SYN) or not trigger.has(ACK):
         return None
-    spoke = bool(trigger.length or trigger.has(FIN))
-    watched = case.facts.watched_ns
-    young = watched is not None and watched < RECENT_NS
+    ended = _ended(case)
+    if case.recent and not (ended and timed_out(ended)):
+        return None
+    # a probe or a repeated ACK of a live TCP has the timestamp option, a scanner's has none
+    spoke = bool(trigger.length or trigger.has(FIN) or TIMESTAMPS in trigger.option_kinds)
+    return _known(case, trigger, ended) if ended and spoke else _unknown(case, trigger, spoke)
+
+
+def _ended(case: Case) -> History | None:
+    """The last connection with this tuple, if none was begun since."""
+    history, shake = case.history, case.reset.handshake
+    if not history or not history.closed:
+        return None
+    begun = max(shake.rx_ns, shake.tx_ns) if shake else 0
+    return history if begun <= history.change_ns else None
+
+
+def _known(case: Case, trigger: Packet, ended: History) -> Finding:
+    ago = duration(case.seconds_since(ended.change_ns))
+    if timed_out(ended):
+        name = errno.errorcode.get(ended.errno, str(ended.errno))
+        how = f"it timed out here {ago} before ({name}), and then no RST is sent"
+    else:
+        how = f"it ended here {ago} before"
+    return Finding(
+        CERTAIN,
+        f"{case.remote} still uses a connection to {case.local} that is over: {how}.",
+        (*_evidence(case, trigger), f"it had ended in {ended.old_state}"),
+    )
+
+
+def _unknown(case: Case, trigger: Packet, spoke: bool) -> Finding:
+    young_ns = case.facts.watched_ns
+    young = young_ns is not None and young_ns < RECENT_NS
     known = "no connection with these addresses and ports ended here within the last minute"
     if young:
-        age = duration((watched or 0) / 1e9)
+        age = duration((young_ns or 0) / 1e9)
         known = f"none with these addresses and ports ended here in the {age} of this trace"
-    what = f"{trigger.flag_text} with {count_of(trigger.length, 'byte')}"
-    where = "the port still listens, so the service is up" if listener else "no socket matched"
     return Finding(
-        LIKELY if spoke and not (young and (watched or 0) < ECHO_NS) else POSSIBLE,
+        LIKELY if spoke and not (young and (young_ns or 0) < ECHO_NS) else POSSIBLE,
         f"{case.remote} still uses a connection that this host does not know (any more): "
-        "a restart, a time-out without goodbye, or a NAT or load balancer that moved it.",
+        f"{_why(case)}.",
         (
-            f"{what} to {case.local}",
-            where,
+            *_evidence(case, trigger),
             known,
-            *(() if spoke else ("a bare ACK can also be a scan",)),
+            *(() if spoke else (f"a bare ACK{_options(trigger)} can also be a scan",)),
         ),
     )
+
+
+def _why(case: Case) -> str:
+    """What listened, or listens, tells of a restart."""
+    flow, table, now = case.reset.flow, case.facts.listeners, case.reset.time_ns
+    listener = table.accepting(flow.netns, flow.local, flow.lport) if table else None
+    if listener and 0 < listener.opened_ns <= now:
+        ago = duration(case.seconds_since(listener.opened_ns))
+        return f"{listener.name} began to listen {ago} before, so it was restarted, most likely"
+    gone = table.closed_on_port(flow.netns, flow.lport, now) if table else None
+    if not listener and gone:
+        return f"{gone.name} stopped {duration(case.seconds_since(gone.closed_ns))} before"
+    return "a restart, a time-out without goodbye, or a NAT or load balancer that moved it"
+
+
+def _evidence(case: Case, trigger: Packet) -> tuple[str, ...]:
+    listener = case.reset.state == "LISTEN"
+    return (
+        f"{trigger.flag_text} with {count_of(trigger.length, 'byte')} to {case.local}",
+        "the port still listens, so the service is up" if listener else "no socket matched",
+        *reason_evidence(case),
+    )
+
+
+def _options(trigger: Packet) -> str:
+    return "" if trigger.option_kinds else " without any option"

@@ -9,6 +9,7 @@ from rsttrace.causes.case import (
     STACK,
     Case,
     Finding,
+    count_of,
     duration,
 )
 from rsttrace.causes.rules.keepalive_timeout import silence, silence_evidence, silent_sock
@@ -25,9 +26,10 @@ def rule(case: Case) -> Finding | None:
     if sock is None or not sock.user_timeout:
         return None
     limit = duration(sock.user_timeout / 1000)
+    probes = count_of(sock.probes_out, "keepalive probe")
     return Finding(
         CERTAIN,
-        f"{case.remote} was silent{silence(sock)}, longer than the {limit} that {case.who} allows "
-        "(TCP_USER_TIMEOUT), and answered no keepalive probe.",
+        f"{case.remote} was silent{silence(sock)} and did not answer {probes}; {case.who} allows "
+        f"{limit} of silence (TCP_USER_TIMEOUT).",
         (f"TCP_USER_TIMEOUT is {sock.user_timeout} ms", *silence_evidence(case, sock)),
     )
