@@ -218,7 +218,8 @@ def _log_term(case: Case, initiator: str) -> str | None:
     """What a firewall or flow log in the path would have noted."""
     direction = case.reset.direction
     if direction in (NONE, SUPPRESSED):
-        return "aged-out"  # it never saw an end
+        young = case.reset.state_before in ("SYN_SENT", "SYN_RECV")
+        return "incomplete" if young else "aged-out"  # it never saw an end
     if direction == REJECTED:
         return None  # the connection, if there is one, lives on
     if initiator in (CLIENT, SERVER):

@@ -166,7 +166,8 @@ class Joiner:
     def _goes_on(self, record: Record) -> None:
         """Data that met no socket: was a RST believed here that its sender knows nothing of?"""
         packet = record.packet
-        if record.sk or not packet or not packet.length:
+        nobody = not record.sk or record.state == "LISTEN"
+        if not nobody or not packet or not packet.length:
             return
         for reset in self._resets.received[flow_of(record)]:
             if reset.direction == RECEIVED and reset.judged:
@@ -193,18 +194,23 @@ class Joiner:
         if not record.sk:
             return
         for reset in reversed(self._resets):
-            owner = reset.judged or reset.decided
+            owner = reset.judged or reset.decided or reset.error
             if owner and owner.sk == record.sk:
                 if not reset.error:  # tcp_disconnect() reports once more
                     reset.error = record
                 return
-        self._early_errors[record.sk] = record
+        if is_quiet_abort(record) and record.named:
+            self._resets.new(NONE, record).error = record
+        else:  # tcp_reset() of row P7 reports before the answer is decided
+            self._early_errors[record.sk] = record
 
     def _dropped_reset(self, record: Record) -> None:
         """A RST that was dropped: our own on its way out, or one that was not accepted."""
         if is_outgoing(record):
             self._suppressed(record)
             return
+        if self._resets.wire.was_judged(record):
+            return  # a Fast Open child: believed, and then freed as a drop
         reset = self._resets.wire.arrival(record)
         if record.drop_reason == "OTHERHOST":
             self._resets.discard(reset)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from rsttrace.model import FORWARDED, RECEIVED, REJECTED, SENT, Reset, maker_of
+from rsttrace.model import FORWARDED, NONE, RECEIVED, REJECTED, SENT, Reset, maker_of
 from rsttrace.packet import RST, SYN, Packet
 from rsttrace.records import Flow, Record
 
@@ -65,7 +65,7 @@ def _own_patience(reset: Reset) -> int:
         # from another host: more packets of the same maker may tell who that was
         return PATIENCE_NS
     else:
-        complete = bool(reset.judged or reset.direction == FORWARDED)
+        complete = bool(reset.judged or reset.direction in (FORWARDED, NONE))
     return SETTLE_NS if complete else PATIENCE_NS
 
 

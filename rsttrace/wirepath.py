@@ -52,6 +52,14 @@ class WirePath:
             if _waiting(other) and other.flow.netns in (0, netns)
         )
 
+    def was_judged(self, record: Record) -> bool:
+        """Has tcp_receive_reset spoken of this very packet?"""
+        return any(
+            other.judged and other.judged.kind == "tcp_receive_reset"
+            for other in self._seen[packet_key(_packet(record))]
+            if other.direction == RECEIVED and other.flow == flow_of(record)
+        )
+
     def passing(self, record: Record) -> Reset | None:
         """What arrived in this namespace and leaves it again, perhaps with another address."""
         netns = flow_of(record).netns

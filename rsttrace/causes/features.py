@@ -14,20 +14,13 @@ from dataclasses import dataclass
 from rsttrace.causes.case import Case, count_of, duration
 from rsttrace.packet import ACK, Packet
 
-SYNCHRONIZED = (
-    "ESTABLISHED",
-    "CLOSE_WAIT",
-    "FIN_WAIT1",
-    "FIN_WAIT2",
-    "CLOSING",
-    "LAST_ACK",
-)
+SYNCHRONIZED = ("ESTABLISHED", "CLOSE_WAIT", "FIN_WAIT1", "FIN_WAIT2", "CLOSING", "LAST_ACK")
 TIMESTAMPS = 8  # TCP option kind (RFC 7323)
 ROUTE_CHANGE = 2  # hops
 UNIX_TTL, WINDOWS_TTL, DEVICE_TTL = 64, 128, 255  # what systems begin with
 LONGEST_PATH = 32  # hops; nobody begins below this but on purpose
-# acknowledgements of a peer never go back; this is beyond any window without scaling
-FAR_BEHIND = 1 << 16
+# of sequence numbers: beyond any window without scaling
+FAR = 1 << 16
 # lsndtime counts jiffies, at worst of 10 ms (HZ=100)
 JIFFY_MS = 10
 # the kernel begins with a shortest round trip of 2^32 - 1 us
@@ -171,7 +164,7 @@ def impossible_ack(case: Case) -> str | None:
     if beyond > 0:
         return f"it acknowledges {count_of(beyond, 'byte')} that were never sent"
     behind = ahead(sock.snd_una, packet.ack)
-    if behind > FAR_BEHIND:
+    if behind > FAR:
         return f"its ACK number is {count_of(behind, 'byte')} behind what was acknowledged before"
     return None
 
@@ -181,12 +174,13 @@ def several(case: Case) -> str | None:
 
     Genuine: one abort is one RST+ACK; segments that were on their way then draw bare RSTs with the
     same or an older number. A bare RST may overtake the RST+ACK of the same abort, which is ahead
-    of it if data was lost. A network that doubles a packet keeps its IP ID.
+    of it if data was lost. A network that doubles a packet keeps its IP ID. What is very far ahead
+    is of the next connection with the same ports.
     """
     packet, others = case.reset.packet, case.reset.siblings
     if not packet:
         return None
-    further = [p for p in others if ahead(p.seq, packet.seq) > 0]
+    further = [p for p in others if 0 < ahead(p.seq, packet.seq) <= FAR]
     aborts = [p for p in further if p.has(ACK)]
     if not packet.has(ACK) and len(aborts) == 1:
         further.remove(aborts[0])

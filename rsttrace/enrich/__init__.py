@@ -126,9 +126,14 @@ def _owner(reset: Reset, context: Context, listeners: Listeners | None) -> Proce
     if sock and sock.inode and (pid := context.socket_owner(sock.inode)):
         return _known(context, pid, "")
     history = reset.history
-    if history and not history.closed and history.pid:
+    if history and not history.closed and history.pid and not _worker(history.comm):
         return _known(context, history.pid, history.comm)
     return _listener(reset, context, listeners) if reset.state == "LISTEN" else None
+
+
+def _worker(comm: str) -> bool:
+    """A kernel thread that works for all: MPTCP opens its further paths in one."""
+    return comm.startswith("kworker/")
 
 
 def _listener(reset: Reset, context: Context, listeners: Listeners | None) -> Process | None:

@@ -31,7 +31,7 @@ def scan(lab: Lab) -> None:
 
 
 def syn_cookie(lab: Lab) -> None:
-    """The last ACK is lost; when the client speaks again its SYN cookie is not accepted any more."""
+    """The last ACK is lost; when the client speaks again its SYN cookie is not valid any more."""
     lab.sysctl("server", "net.ipv4.tcp_syncookies", "2")
     listener = lab.listen()
     lab.firewall("server", "input", "tcp flags & (syn|ack) == ack drop")

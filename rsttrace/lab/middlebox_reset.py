@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import socket as so
 import time
+from dataclasses import replace
 from socket import socket
 
 from rsttrace.lab import tcp
@@ -42,17 +43,26 @@ GOES_ON = (
 Address = tuple[str, int]
 PORT = 8080
 START = 0x30000000
+TEXT = b"blocked by the policy of this network"
 ROUND_TRIP_S = 0.2
 SOL_PACKET, PACKET_QDISC_BYPASS = 263, 20
 TTL_OF_PATH, TTL_OF_DEVICE = 63, 250
 
 
 def inject(
-    lab: Lab, client: socket, server: Address, flags: int, seq: int, ack: int = 0, *, ttl: int
+    lab: Lab,
+    client: socket,
+    server: Address,
+    flags: int,
+    seq: int,
+    ack: int = 0,
+    *,
+    ttl: int,
+    text: bytes = b"",
 ) -> None:
     """A RST to the client in the server's name, from the router's device, past every hook there."""
     there = name(client)
-    segment = tcp.segment(server, there, flags, seq & 0xFFFFFFFF, ack & 0xFFFFFFFF)
+    segment = tcp.segment(server, there, flags, seq & 0xFFFFFFFF, ack & 0xFFFFFFFF, text)
     packet = tcp.ip_packet(server[0], there[0], segment, ttl)
     kind = ETHERTYPE[lab.family]
     target = hardware_address(lab, "client")
@@ -100,6 +110,16 @@ def foreign_form(lab: Lab) -> None:
     client, server = lab.pair()
     seq, ack = tcp.sequence(server)
     inject(lab, client, name(server), tcp.RST | tcp.ACK, seq, ack, ttl=TTL_OF_DEVICE)
+    lab.wait_reset(client)
+    must_live(server)
+
+
+def with_text(lab: Lab) -> None:
+    """The same, and it says what for (RFC 1122 4.2.2.12)."""
+    client, server = lab.pair()
+    seq, ack = tcp.sequence(server)
+    flags = tcp.RST | tcp.ACK
+    inject(lab, client, name(server), flags, seq, ack, ttl=TTL_OF_DEVICE, text=TEXT)
     lab.wait_reset(client)
     must_live(server)
 
@@ -161,6 +181,7 @@ VARIANTS = {
     "firewall": (FIREWALL, firewall),
     "own-firewall": (OWN_FIREWALL, own_firewall),
     "foreign-form": ((LIKELY,), foreign_form),
+    "with-text": ((replace(LIKELY, facts={"packet.length": len(TEXT)}),), with_text),
     "stepping": (STEPPING, stepping),
     "wrong-ack": ((LIKELY,), wrong_ack),
     "server-goes-on": (GOES_ON, server_goes_on),

@@ -23,7 +23,7 @@ GLOBAL = "net.ipv4.tcp_max_orphans"
 
 
 def expect(state: str) -> Expected:
-    facts = {"reset_reason": "TCP_ABORT_ON_MEMORY", "state_before": "FIN_WAIT1"}
+    facts = {"state_before": "FIN_WAIT1"}
     return (
         Expect("sent", CAUSE, end="server", state=state, facts=facts),
         received("peer-closed-first", "CLOSE_WAIT", "EPIPE"),

@@ -8,13 +8,18 @@ first write succeeds, the one after it fails. The remedy is on our side: read, s
 from __future__ import annotations
 
 import errno
+from socket import SHUT_WR
 
 from rsttrace.lab import data_after_close as parent
-from rsttrace.lab.base import Lab, LabError
-from rsttrace.lab.tcp import must_fail
+from rsttrace.lab.base import Expect, Lab, LabError
+from rsttrace.lab.tcp import linger_zero, must_fail
 
 CAUSE = "peer-closed-first"
 EXPECT = parent.EXPECT
+ABORTED = (
+    Expect("sent", "linger-zero", end="server", facts={"state_before": "FIN_WAIT2"}),
+    EXPECT[1],
+)
 
 
 def write_on(lab: Lab) -> None:
@@ -33,4 +38,20 @@ def eof_ignored(lab: Lab) -> None:
     must_fail(errno.EPIPE, client.send, b"x")
 
 
-VARIANTS = {"write-on": (EXPECT, write_on), "eof-ignored": (EXPECT, eof_ignored)}
+def nothing_written(lab: Lab) -> None:
+    """The peer goes on reading after its FIN; then it aborts, although we have not written."""
+    client, server = lab.pair()
+    server.shutdown(SHUT_WR)
+    lab.wait_state(client, "CLOSE_WAIT")
+    lab.wait_state(server, "FIN_WAIT2")
+    linger_zero(server)
+    server.close()
+    lab.wait_state(client, "CLOSE")
+    must_fail(errno.EPIPE, client.send, b"x")
+
+
+VARIANTS = {
+    "write-on": (EXPECT, write_on),
+    "eof-ignored": (EXPECT, eof_ignored),
+    "nothing-written": (ABORTED, nothing_written),
+}

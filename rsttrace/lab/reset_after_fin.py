@@ -25,6 +25,12 @@ def expect(state: str, server_state: str) -> Expected:
     )
 
 
+ORPHAN = (
+    Expect("sent", "linger-zero", end="server", facts={"state_before": "CLOSE_WAIT"}),
+    Expect("received", "reset-after-fin", end="client", facts={"errno": None, "benign": True}),
+)
+
+
 def abort(server: socket) -> None:
     tcp.linger_zero(server)
     server.close()
@@ -55,6 +61,18 @@ def fin_wait2(lab: Lab) -> None:
     lab.wait_reset(client)
 
 
+def orphan(lab: Lab) -> None:
+    """The usual case: we have closed for good, only a timewait entry waits for the peer's FIN."""
+    client, server = lab.pair()
+    port = client.getsockname()[1]
+    client.close()
+    lab.wait_state(server, "CLOSE_WAIT")
+    lab.settle(server)
+    lab.wait_for(lambda: lab.connections("client", port) == ["FIN_WAIT2"], "FIN_WAIT2")
+    abort(server)
+    lab.wait_for(lambda: lab.connections("client", port) == [], "the end of the entry")
+
+
 def closing(lab: Lab) -> None:
     """Both closed at once, then the peer aborts."""
     client, server = lab.pair()
@@ -83,6 +101,7 @@ def last_ack(lab: Lab) -> None:
 VARIANTS = {
     "fin-wait1": (expect("FIN_WAIT1", "ESTABLISHED"), fin_wait1),
     "fin-wait2": (expect("FIN_WAIT2", "CLOSE_WAIT"), fin_wait2),
+    "orphan": (ORPHAN, orphan),
     "closing": (expect("CLOSING", "FIN_WAIT2"), closing),
     "last-ack": (expect("LAST_ACK", "FIN_WAIT2"), last_ack),
 }

@@ -132,14 +132,16 @@ def test_the_first_step_alone_stays_rejected() -> None:
 
 
 def test_other_resets_of_the_flow_stay_siblings() -> None:
-    third = segment(RST, seq=1000, ack=0, ip_id=77)
-    received, late = join(
-        *two_steps(),
-        at(800, arrived(third, skb=SKB)),
-        at(809, dropped(third, "NO_SOCKET", skb=SKB)),
+    first, refusal, second, judgement = two_steps()
+    third, fourth = (segment(RST, seq=1000, ack=0, ip_id=n) for n in (77, 78))
+    received, *late = join(
+        *(first, refusal, second, judgement),
+        at(705, arrived(third, skb=SKB)),  # while the second one is looked at
+        at(715, arrived(fourth, skb=SKB + 64)),
     )
-    assert (received.direction, received.siblings) == ("received", (third,))
-    assert late.direction == "rejected"
+    assert received.siblings == (third, fourth)
+    assert received.refused_first is refusal
+    assert len(late) == 2
 
 
 def both_ends() -> list[Record]:

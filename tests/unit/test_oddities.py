@@ -20,12 +20,16 @@ from .build import (
     T,
     arrived,
     dropped,
+    ipv4,
+    ipv6,
     judged,
+    parsed,
     received_reset,
     segment,
     sent_reset,
     shake,
     sock,
+    tcp_bytes,
 )
 
 MAX = 0xFFFFFFFF
@@ -199,6 +203,14 @@ def test_other_df(flags: int, syn: bool, rst: bool, text: str | None) -> None:
     assert features.other_df(one) == text
 
 
+def test_df_of_a_packet() -> None:
+    v4 = bytearray(ipv4(tcp_bytes(RST)))
+    assert parsed(bytes(v4)).df
+    v4[6] = 0x20  # more fragments
+    assert not parsed(bytes(v4)).df
+    assert not parsed(ipv6(tcp_bytes(RST))).df
+
+
 def test_ipv6_has_no_df() -> None:
     assert features.other_df(case(abort(df=True), handshake=shake(rx_ip_id=None))) is None
 
@@ -268,6 +280,9 @@ def test_ack_across_the_wrap_of_sequence_numbers() -> None:
         (abort(), (abort(seq=2460), abort(seq=5380)), "2 more RSTs up to 4,380 bytes ahead of it"),
         (abort(), (bare(seq=1001),), "1 more RST up to 1 byte ahead of it"),
         (bare(), (bare(seq=2460),), "1 more RST up to 1,460 bytes ahead of it"),
+        # the same ports again, within a moment
+        (abort(), (abort(seq=1000 + (1 << 16)),), "1 more RST"),
+        (abort(), (abort(seq=1001 + (1 << 16)),), None),
         # the network doubled it
         (abort(), (abort(),), None),
         (abort(ip_id=None), (abort(ip_id=None),), None),

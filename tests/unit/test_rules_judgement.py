@@ -362,6 +362,7 @@ def test_connect_and_abort(accepted: bool) -> None:
         {"bytes_acked": 1},
         {"rcv_nxt": 1001},  # unread
         {"write_seq": 5001},  # sent but not acknowledged
+        {"is_mptcp": True},  # one of several paths
     ],
 )
 def test_with_data_it_is_the_peer_s(changes: dict[str, Any]) -> None:

@@ -276,6 +276,13 @@ def test_outside_the_window_of_a_half_open_connection() -> None:
     assert not any("next one expected" in line for line in evidence)
 
 
+def test_outside_the_window_of_an_orphan_in_fin_wait2() -> None:
+    found = ask("out-of-window-reset", rejected(at_timewait(BARE, tw_substate="FIN_WAIT2")))
+    assert found.confidence == "certain"
+    assert "and the connection goes on" in found.summary
+    assert "sequence number 1100: 100 ahead of the next one expected" in found.evidence
+
+
 def test_numbers_wrap() -> None:
     far = in_connection(segment(RST, seq=50), "TCP_INVALID_SEQUENCE", sock=sock(rcv_nxt=2**32 - 50))
     assert (

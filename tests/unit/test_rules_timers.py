@@ -9,7 +9,7 @@ import pytest
 
 from rsttrace.causes.case import Finding
 from rsttrace.decode import Decoder
-from rsttrace.enrich import Facts, Process
+from rsttrace.enrich import Facts, Process, enrich
 from rsttrace.model import Reset
 from rsttrace.packet import ACK, FIN, SYN
 
@@ -31,6 +31,7 @@ from .build import (
     SOFTIRQ,
     SYSCALL,
     THERE,
+    FakeContext,
     FakeNames,
     T,
     answered,
@@ -466,6 +467,16 @@ def test_refused_path_by_the_option() -> None:
     trigger = segment(SYN, option_kinds=(2, 30))
     answer = found("mptcp-reset", sent_reset(replace(record, packet=trigger)))
     assert "SYN with an MPTCP option" in answer.evidence
+
+
+def test_path_opened_by_the_kernel_has_no_owner() -> None:
+    """MPTCP opens further paths in a kernel thread, which then works for somebody else."""
+    worker = history(pid=7, comm="kworker/1:2")
+    reset = sent_reset(decided(M2_SUBFLOW, task=task(pid=0), history=worker))
+    assert enrich(reset, FakeContext([Process(7, "kworker/1:2")])).owner is None
+    app = history(pid=8, comm="curl")
+    reset = sent_reset(decided(M2_SUBFLOW, task=task(pid=0), history=app))
+    assert enrich(reset, FakeContext([Process(8, "curl")])).owner == Process(8, "curl")
 
 
 @pytest.mark.parametrize("frames", [P1, P2, P5])

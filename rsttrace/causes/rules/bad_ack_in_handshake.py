@@ -49,7 +49,12 @@ def rule(case: Case) -> Finding | None:
 def _syn_sent(case: Case, trigger: Packet, sock: Sock) -> Finding:
     ahead = signed(trigger.ack - sock.snd_una)
     fits = 0 < ahead <= signed(sock.snd_nxt - sock.snd_una)
-    evidence = (f"state SYN_SENT, {_what(trigger)}", *_off(ahead - 1), *reason_evidence(case))
+    evidence = (
+        f"state SYN_SENT, {_what(trigger)}",
+        *_off(ahead - 1),
+        *_before(case),
+        *reason_evidence(case),
+    )
     if fits:
         return Finding(
             CERTAIN,
@@ -70,17 +75,12 @@ def _syn_sent(case: Case, trigger: Packet, sock: Sock) -> Finding:
         )
     # TIME_WAIT, which is the other possibility, has no data to send
     proven = bool(trigger.length or trigger.has(FIN) or case.recent)
-    earlier = case.recent
-    ended = ()
-    if earlier:
-        ago = duration(case.seconds_since(earlier.change_ns))
-        ended = (f"the connection before with these ports ended here {ago} ago",)
     return Finding(
         CERTAIN if proven else LIKELY,
         f"{case.remote} still has an earlier connection with these ports open, of which this host "
         f"knows nothing, and answered the SYN of {case.who} within it. The kernel resets that one "
         "and repeats the SYN, a second later.",
-        (*evidence, *ended),
+        evidence,
         remedies=(
             "nothing to repair if this host crashed or restarted: the reset clears the old "
             "connection, the next SYN gets through",
@@ -132,6 +132,14 @@ def _last_ack(case: Case, trigger: Packet) -> Finding | None:
 
 def _what(trigger: Packet) -> str:
     return f"{trigger.flag_text} with {count_of(trigger.length, 'byte')}"
+
+
+def _before(case: Case) -> tuple[str, ...]:
+    earlier = case.recent
+    if not earlier:
+        return ()
+    ago = duration(case.seconds_since(earlier.change_ns))
+    return (f"another connection with these ports ended here in {earlier.old_state} {ago} ago",)
 
 
 def _off(off: int) -> tuple[str, ...]:

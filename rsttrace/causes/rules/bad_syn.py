@@ -26,7 +26,7 @@ _SCANS = {0: "nmap -sN", FIN: "nmap -sF"}
 def rule(case: Case) -> Finding | None:
     """A second SYN in a half-open or half-closed connection, or impossible flags anywhere."""
     trigger, reset = case.trigger, case.reset
-    if not case.passive or not trigger or case.mptcp_join:
+    if not case.passive or not trigger:
         return None
     if reset.state == "LISTEN" and reset.in_stack("tcp_check_req"):
         return _half_open(case, trigger) if trigger.has(SYN) else None

@@ -39,6 +39,8 @@ def rule(case: Case) -> Finding | None:
         return None
     if not history.passive or not history.established_ns or _spoke(sock):
         return None
+    if sock.is_mptcp:  # one path of a connection that may live on
+        return None
     age = case.seconds_since(history.established_ns)
     young = age <= max(YOUNG_S, ROUND_TRIPS * sock.srtt_us / 8 / 1e6)
     if not young and sock.has_socket:

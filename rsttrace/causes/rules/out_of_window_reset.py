@@ -49,7 +49,8 @@ def rule(case: Case) -> Finding | None:
 def _ignored(
     case: Case, judged: Record, confidence: str, where: str, expected: int | None
 ) -> Finding:
-    owner = "" if where == REQUEST else f" of {case.who}"
+    held = where != REQUEST and not judged.tw_substate
+    owner = f" of {case.who}" if held else ""
     old = judged.drop_reason == "TCP_OLD_SEQUENCE"
     hint = ("a number used up before: most likely a late copy",) if old else ()
     return Finding(

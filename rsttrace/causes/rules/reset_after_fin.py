@@ -11,6 +11,7 @@ from rsttrace.causes.rules._received import (
     sender_evidence,
     unless_odd,
 )
+from rsttrace.model import RECEIVED
 
 CAUSE = "reset-after-fin"
 WHEN = (ACCEPTED,)
@@ -19,9 +20,19 @@ AFTER = ("middlebox-reset",)
 CLOSING = ("FIN_WAIT1", "FIN_WAIT2", "CLOSING", "LAST_ACK")
 
 
+def _ended_minisocket(case: Case) -> bool:
+    """After close() and the ACK of our FIN only a small entry waits for the peer's FIN; any
+    in-window RST ends it, and is freed as a drop (tcp_timewait_state_process()).
+    """
+    judged = case.reset.judged
+    believed = case.reset.direction == RECEIVED and judged and judged.kind == "kfree_skb"
+    return bool(believed and judged and judged.tw_substate == "FIN_WAIT2")
+
+
 def rule(case: Case) -> Finding | None:
-    """tcp_receive_reset after our own FIN."""
-    if not accepted_in(case, *CLOSING):
+    """tcp_receive_reset after our own FIN, or a RST that ended the timewait entry of FIN_WAIT2."""
+    orphan = _ended_minisocket(case)
+    if not orphan and not accepted_in(case, *CLOSING):
         return None
     sender = known_sender(case)
     sock = case.sock
@@ -39,7 +50,7 @@ def rule(case: Case) -> Finding | None:
         unless_odd(case),
         f"This end had already closed when {case.remote} reset the connection{why}; {harm}.",
         (
-            f"state {case.reset.state}",
+            f"state {case.reset.state_before}" + (" (a timewait entry)" if orphan else ""),
             *packet_evidence(case),
             *sender_evidence(case),
             *odd_evidence(case),

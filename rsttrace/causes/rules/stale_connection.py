@@ -41,7 +41,9 @@ def rule(case: Case) -> Finding | None:
         return None
     # a probe or a repeated ACK of a live TCP has the timestamp option, a scanner's has none
     spoke = bool(trigger.length or trigger.has(FIN) or TIMESTAMPS in trigger.option_kinds)
-    return _known(case, trigger, ended) if ended and spoke else _unknown(case, trigger, spoke)
+    if ended and (spoke or case.recent):
+        return _known(case, trigger, ended)
+    return _unknown(case, trigger, spoke)
 
 
 def _ended(case: Case) -> History | None:

@@ -32,9 +32,9 @@ def rule(case: Case) -> Finding | None:
         return None
     left_ns = syn_left_ns(case)
     attempt = case.history
-    if attempt and attempt.closed and attempt.old_state == "SYN_SENT":
-        if left_ns <= attempt.change_ns:
-            return _too_late(case, attempt)
+    over = attempt and attempt.closed and attempt.old_state == "SYN_SENT"
+    if attempt and over and left_ns <= attempt.change_ns:
+        return _too_late(case, attempt)
     return _made_by_hand(case, left_ns) if left_ns else _unasked(case)
 
 
@@ -53,10 +53,8 @@ def _too_late(case: Case, attempt: History) -> Finding:
         remedies = ("find out why the answer is late: lost packets, or an overloaded server",)
     else:
         how = f"{who} had given up connecting"
-    waited = ()
-    if attempt.open_ns:
-        tried = duration((attempt.change_ns - attempt.open_ns) / 1e9)
-        waited = (f"the attempt lasted {tried}",)
+    tried = duration((attempt.change_ns - attempt.open_ns) / 1e9)
+    waited = (f"the attempt lasted {tried}",) if attempt.open_ns else ()
     return Finding(
         CERTAIN,
         f"{case.remote} answered too late: {how} {ago} before.",
@@ -85,11 +83,10 @@ def _made_by_hand(case: Case, left_ns: int) -> Finding:
 def _unasked(case: Case) -> Finding:
     """No SYN was seen to leave."""
     watched = case.facts.watched_ns
-    young = watched is not None and watched < HANDSHAKE_NS
-    earlier = "" if not young else ", or its SYN left before this trace began"
-    known = (
-        "the last two minutes" if not young else f"the {duration((watched or 0) / 1e9)} of trace"
-    )
+    young, known, earlier = False, "the last two minutes", ""
+    if watched is not None and watched < HANDSHAKE_NS:
+        young, known = True, f"the {duration(watched / 1e9)} of this trace"
+        earlier = ", or its SYN left before this trace began"
     return Finding(
         LIKELY if young else CERTAIN,
         f"{case.remote} accepts a connection that this host did not ask for: somebody used the "
