@@ -125,7 +125,7 @@ class Joiner:
         sender = self._resets.wire.sender(record)
         reset = self._resets.new(RECEIVED, record)
         for other in self._resets.received[reset.flow][:-1]:
-            if other.packet:
+            if other.packet and other.packet.has(RST):  # not a SYN that was not believed
                 other.siblings += (record.packet,)
                 reset.siblings += (other.packet,)
         if sender:

@@ -2,7 +2,8 @@
 
 Kept: CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH, to find the owner of a socket in
 /proc/PID/fd of any process, and CAP_BPF, to read the loss counters. They are used for
-nothing else. The user becomes the one who called sudo, else nobody.
+nothing else. The user becomes the one who called sudo, else nobody. The helper process
+(enrich/broker.py) stays root with other capabilities.
 """
 
 from __future__ import annotations

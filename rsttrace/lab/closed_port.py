@@ -58,9 +58,19 @@ def other_family(lab: Lab) -> None:
     knock(lab)
 
 
+def bound_to_device(lab: Lab) -> None:
+    """A service listens on all addresses, but only by way of the loopback device."""
+    listener = lab.socket("server")
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"lo")
+    listener.bind(("", PORT))
+    listener.listen()
+    knock(lab)
+
+
 VARIANTS = {
     "plain": (EXPECT, plain),
     "listener-just-left": (EXPECT, listener_just_left),
     "bound-elsewhere": (EXPECT, bound_elsewhere),
     "other-family": (EXPECT, other_family),
+    "bound-to-device": (EXPECT, bound_to_device),
 }

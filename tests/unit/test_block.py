@@ -17,16 +17,21 @@ from rsttrace.sinks.words import relative_clock
 from .build import (
     A1,
     A2,
+    MS,
     NGINX,
+    P1,
     T,
+    answered,
     decided,
     explained,
     judged,
     received_reset,
+    segment,
     sent_reset,
     sock,
 )
 from .labfiles import LabFile, lab_files
+from .told import related, told, verdict
 
 ESCAPE = re.compile(r"\x1b\[[0-9;]*m")
 UNREAD = sock(rcv_nxt=1312, copied_seq=1000)
@@ -166,3 +171,75 @@ def test_lost_and_start_and_summary() -> None:
     assert "3 records lost" in sink().lost(3)
     assert sink().start({"hostname": "x"}) == ""
     assert sink().summary(Totals()).startswith("0 resets")
+
+
+# -- echoes ----------------------------------------------------------------------------------------
+
+ABORT = told("linger-zero")
+ECHO = told(
+    "late-segment",
+    2,
+    T + 35 * MS,
+    related=related(ABORT),
+    benign=True,
+    summary="A segment came after the connection had ended.",
+    sees="ECONNRESET",
+    remedies=("nothing",),
+    decided=answered(segment(), P1),
+)
+
+
+def test_an_echo_is_no_news() -> None:
+    assert block(ECHO) == [
+        "    0.035000  SENT  10.0.0.5:8080 > 10.0.0.9:51234  late-segment  (certain)",
+        "  A segment came after the connection had ended.",
+        "  after   linger-zero of the same connection, 35 ms before (sent)",
+    ]
+
+
+def test_number_of_echoes() -> None:
+    head = block(replace(ECHO, count=7), width=100)[0]
+    assert head.endswith("  late-segment x 7  (certain)")
+    painted = sink(width=100, colour=True).reset(replace(ECHO, count=7))
+    assert "\x1b[32mlate-segment\x1b[0m x 7  (certain)" in painted
+
+
+@pytest.mark.parametrize("width", [40, 60, 80])
+def test_short_block_fits(width: int) -> None:
+    fits(block(replace(ECHO, count=1000), width=width), width)
+
+
+def test_a_repetition_is_no_news_though_it_is_not_harmless() -> None:
+    forged = told("out-of-window-reset", 2, T + MS, related=related(told("out-of-window-reset")))
+    assert [line[2:7] for line in block(forged, width=100)[2:]] == ["after"]
+
+
+def test_a_consequence_that_matters_has_its_whole_block() -> None:
+    """That the connection had timed out does not say what to change."""
+    timed_out = told("retransmit-timeout", direction="none")
+    stale = replace(
+        ECHO,
+        verdict=verdict("stale-connection", sees="ECONNRESET", remedies=("reconnect",)),
+        related=related(timed_out),
+    )
+    lines = block(stale, width=100)
+    assert lines[-2:] == ["  peer    ECONNRESET", "  fix     reconnect"]
+    assert not any(line.startswith("  after") for line in lines)
+
+
+@pytest.mark.parametrize("one", [ECHO, replace(ECHO, count=3)])
+def test_verbose_tells_all_of_an_echo(one: Explained) -> None:
+    lines = block(one, verbose=True, width=100)
+    for label in ("after", "kernel", "peer", "fix", "trigger", "stack"):
+        assert sum(line.startswith(f"  {label} ") for line in lines) == 1, label
+    assert "after" not in "".join(block(ABORT, verbose=True))
+
+
+def test_an_abort_without_a_reset_is_felt_here() -> None:
+    one = told("retransmit-timeout", direction="none", sees="ETIMEDOUT", summary="Nobody answered.")
+    head, *rest = block(one, width=100)
+    assert head == (
+        "    0.000000  ABORT 10.0.0.5:8080 - 10.0.0.9:51234  retransmit-timeout  (certain)"
+    )
+    assert "  here    ETIMEDOUT" in rest
+    assert not any(line.startswith("  peer") for line in rest)

@@ -124,6 +124,52 @@ def test_struct_behind_a_typedef() -> None:
     assert Btf(blob.raw(), ("socket_lock_t",)).members("socket_lock_t") == {"owned": 8}
 
 
+def test_members_of_a_member_without_a_type_name() -> None:
+    """icsk_ack of inet_connection_sock is a struct without a name of its own."""
+    blob = Blob()
+    number = blob.add(INT, "int", 4, tail=b"\0" * 4)
+    bits = ("pending", number, 8 << 24), ("quick", number, 8 << 24 | 8)
+    ack = blob.struct("", 16, *bits, ("lrcvtime", number, 64), flag=1)
+    deep = blob.struct("", 24, ("", ack, 0), ("more", blob.struct("", 4, ("it", number, 0)), 160))
+    const = blob.add(CONST, last=blob.add(VOLATILE, last=ack))
+    either = blob.struct("", 8, ("one", number, 0), ("other", number, 0), kind=UNION)
+    known = blob.struct("timer", 8, ("expires", number, 32))
+    blob.struct(
+        "icsk",
+        128,
+        ("icsk_ack", ack, 64),
+        ("icsk_const", const, 192),
+        ("icsk_deep", deep, 320),
+        ("icsk_timer", known, 512),
+        ("icsk_either", either, 576),
+        ("icsk_pointer", blob.add(PTR, last=ack), 640),
+        ("icsk_nothing", 0, 704),
+        ("icsk_ack__pending", number, 768),
+    )
+    btf = Btf(blob.raw(), ("icsk", "timer"))
+    assert btf.members("icsk") == {
+        "icsk_ack": 8,
+        "icsk_ack__pending": 8,
+        "icsk_ack__quick": 9,
+        "icsk_ack__lrcvtime": 16,
+        "icsk_const": 24,
+        "icsk_const__pending": 24,
+        "icsk_const__quick": 25,
+        "icsk_const__lrcvtime": 32,
+        "icsk_deep": 40,
+        "icsk_deep__pending": 40,
+        "icsk_deep__quick": 41,
+        "icsk_deep__lrcvtime": 48,
+        "icsk_deep__more": 60,
+        "icsk_deep__more__it": 60,
+        # a type with a name, a union, a pointer: their members are not part of this one
+        "icsk_timer": 64,
+        "icsk_either": 72,
+        "icsk_pointer": 80,
+        "icsk_nothing": 88,
+    }
+
+
 def test_typedef_of_no_struct_has_no_members() -> None:
     blob = Blob()
     blob.add(TYPEDEF, "u32", blob.add(INT, "int", 4, tail=b"\0" * 4))
@@ -196,3 +242,17 @@ def test_running_kernel() -> None:
     if drop:
         assert "NO_SOCKET" in drop.values()
         assert not any(name.startswith("SKB_") for name in drop.values())
+
+
+@pytest.mark.skipif(not VMLINUX.exists(), reason="this kernel has no BTF")
+def test_unnamed_struct_of_the_running_kernel() -> None:
+    """How long a connection was idle is in icsk_ack.lrcvtime."""
+    btf = Btf.load(("inet_connection_sock",))
+    members = btf.members("inet_connection_sock")
+    assert (
+        members["icsk_ack"]
+        < members["icsk_ack__lrcvtime"]
+        < (btf.size("inet_connection_sock") or 0)
+    )
+    found = probe(read_sources()).offsets["inet_connection_sock", "icsk_ack__lrcvtime"]
+    assert found == members["icsk_ack__lrcvtime"]

@@ -266,7 +266,8 @@ def test_data_after_a_reset_that_was_believed() -> None:
         at(0, arrived()),
         at(9, judged("ESTABLISHED")),
         at(20, answered(DATA)),
-        at(40, answered(more, skb=SKB + 64)),
+        # the listener that the connection came from speaks for it now
+        at(40, answered(more, P2, skb=SKB + 64, sk=THEIR_SK, state="LISTEN")),
     )
     assert got.after == (DATA, more)
     assert directions(answers) == ["sent", "sent"]
@@ -282,7 +283,7 @@ def test_data_after_a_reset_that_was_believed() -> None:
         ([arrived(), at(9, judged("ESTABLISHED"))], answered(segment(FIN | ACK))),
         (
             [arrived(), at(9, judged("ESTABLISHED"))],
-            answered(DATA, P2, sk=THEIR_SK, state="LISTEN"),
+            answered(DATA, P2, sk=THEIR_SK, state="CLOSE"),
         ),
         (
             [arrived(), at(9, judged("ESTABLISHED"))],
@@ -290,7 +291,7 @@ def test_data_after_a_reset_that_was_believed() -> None:
         ),
         ([at(0, left()), at(5, decided(A1))], answered(DATA)),
     ],
-    ids=["not judged", "rejected", "no data", "FIN", "a new listener", "another flow", "sent"],
+    ids=["not judged", "rejected", "no data", "FIN", "a new connection", "another flow", "sent"],
 )
 def test_what_does_not_come_after(before: list[Record], then: Record) -> None:
     for reset in join(*before, at(20, then)):
@@ -338,6 +339,13 @@ def test_a_syn_that_was_answered_by_a_reset_is_not_rejected_as_well() -> None:
         at(9, dropped(syn, "TCP_INVALID_SYN", frames=VALIDATE)),
     )
     assert (reset.direction, parts(reset)) == ("sent", {"decided", "trigger_drop"})
+
+
+def test_a_challenged_syn_is_no_sibling_of_the_reset_that_follows() -> None:
+    """The peer restarted and takes the same port again: it answers our challenge ACK by a RST."""
+    syn, got = join(CHALLENGED, at(600, arrived()), at(609, judged("ESTABLISHED")))
+    assert (syn.direction, got.direction) == ("rejected", "received")
+    assert (syn.siblings, got.siblings) == ((), ())
 
 
 # -- RSTs that end what is no full socket ----------------------------------------------------------

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from rsttrace.completeness import Completeness
 from rsttrace.enrich import Facts, Process
 from rsttrace.explain import Explained
 from rsttrace.packet import ACK, PSH, RST
@@ -33,6 +34,7 @@ from .build import (
     judged,
     left,
     received_reset,
+    record,
     reset,
     rst,
     segment,
@@ -41,6 +43,7 @@ from .build import (
     task,
 )
 from .labfiles import LabFile, lab_files
+from .told import related, told
 
 Shape = Any
 TEXT, NUMBER, FLAG, REAL, LIST = (str,), (int,), (bool,), (int, float), (list,)
@@ -120,6 +123,29 @@ RESET: dict[str, Shape] = {
     "peer_id": (int, NULL),
     "related": (int, NULL),
     "suppressed_cause": (str, NULL),
+}
+COMPLETENESS: dict[str, Shape] = {
+    "explained": NUMBER,
+    "unexplained": NUMBER,
+    "outside_tcp": NUMBER,
+    "lost_records": NUMBER,
+    "tcp_out_rsts": (int, NULL),
+    "told": (int, NULL),
+    "differs": FLAG,
+    "namespaces": NUMBER,
+    "namespaces_gone": NUMBER,
+    "not_compared": (str, NULL),
+}
+SUMMARY: dict[str, Shape] = {
+    "schema": NUMBER,
+    "type": TEXT,
+    "resets": NUMBER,
+    "benign": NUMBER,
+    "lost": NUMBER,
+    "duration_s": REAL,
+    "directions": (dict,),
+    "causes": LIST,
+    "completeness": [COMPLETENESS],
 }
 CHOICES: dict[str, set[Any]] = {
     "direction": {"sent", "received", "forwarded", "suppressed", "rejected", "none"},
@@ -204,7 +230,14 @@ def documented(heading: str) -> dict[str, tuple[set[str], bool]]:
     return found
 
 
-WORDS_OF_TYPES = {str: "string", int: "integer", bool: "boolean", float: "number", list: "list"}
+WORDS_OF_TYPES = {
+    str: "string",
+    int: "integer",
+    bool: "boolean",
+    float: "number",
+    list: "list",
+    dict: "object",
+}
 
 
 @pytest.mark.skipif(not DOCS.exists(), reason="docs/ is not part of the source package")
@@ -215,6 +248,8 @@ WORDS_OF_TYPES = {str: "string", int: "integer", bool: "boolean", float: "number
         ("`process`:", RESET["process"][0]),
         ("`packet` and `trigger`:", SEGMENT),
         ("`socket`, at the time", RESET["socket"][0]),
+        ("## `summary`", {k: v for k, v in SUMMARY.items() if k not in ("schema", "type")}),
+        ("`completeness`:", COMPLETENESS),
     ],
 )
 def test_documentation_has_the_same_fields(heading: str, shape: dict[str, Shape]) -> None:
@@ -350,19 +385,43 @@ def test_time() -> None:
     assert datetime.fromisoformat(o["time"][:19]) == datetime(2026, 11, 21, 2, 14, 7)
 
 
+def test_echoes() -> None:
+    plain = as_read(explained(sent_reset(decided(A1))))
+    assert (plain["count"], plain["related"]) == (1, None)
+    echoes = told(
+        "late-segment",
+        12,
+        count=3,
+        related=related(told("linger-zero", 7)),
+        decided=answered(segment(ACK)),
+    )
+    o = as_read(echoes)
+    assert (o["id"], o["count"], o["related"]) == (12, 3, 7)
+
+
+def test_an_abort_without_a_reset() -> None:
+    error = record("inet_sk_error_report", state="CLOSE", errno=110, sock=sock(), sk=SK)
+    o = as_read(told("retransmit-timeout", direction="none", error=error, errno="ETIMEDOUT"))
+    assert (o["direction"], o["errno"], o["packet"]) == ("none", "ETIMEDOUT", None)
+    assert o["reset_reason"] is None
+
+
+def summary_of(totals: Totals) -> dict[str, Any]:
+    read: dict[str, Any] = json.loads(JsonSink(0).summary(totals))
+    check(read, SUMMARY)
+    return read
+
+
 def test_other_objects() -> None:
     totals = Totals(lost=3, duration_s=1.23456)
     for _ in range(2):
         totals.add(explained(sent_reset(decided(A1))))
     totals.add(explained(received_reset(judged("FIN_WAIT2", sock=sock(has_socket=False)))))
     sink = JsonSink(0)
-    start, lost, summary = (
-        json.loads(text)
-        for text in (sink.start({"kernel": "6.18"}), sink.lost(4), sink.summary(totals))
-    )
+    start, lost = (json.loads(text) for text in (sink.start({"kernel": "6.18"}), sink.lost(4)))
     assert start == {"schema": 1, "type": "start", "kernel": "6.18"}
     assert lost == {"schema": 1, "type": "lost", "count": 4}
-    assert summary == {
+    assert summary_of(totals) == {
         "schema": 1,
         "type": "summary",
         "resets": 3,
@@ -374,4 +433,38 @@ def test_other_objects() -> None:
             {"cause": "unread-data-on-close", "direction": "sent", "count": 2},
             {"cause": "reset-after-fin", "direction": "received", "count": 1},
         ],
+        "completeness": None,
     }
+
+
+def test_summary_counts_echoes() -> None:
+    totals = Totals()
+    totals.add(told("late-segment", count=4, benign=True))
+    read = summary_of(totals)
+    assert (read["resets"], read["benign"], read["directions"]) == (4, 4, {"sent": 4})
+    assert read["causes"] == [{"cause": "late-segment", "direction": "sent", "count": 4}]
+
+
+def test_completeness() -> None:
+    done = Completeness(
+        explained=5, unexplained=1, outside_tcp=2, lost=3, counted=7, told=6, namespaces=4, gone=8
+    )
+    assert summary_of(Totals(completeness=done))["completeness"] == {
+        "explained": 5,
+        "unexplained": 1,
+        "outside_tcp": 2,
+        "lost_records": 3,
+        "tcp_out_rsts": 7,
+        "told": 6,
+        "differs": True,
+        "namespaces": 4,
+        "namespaces_gone": 8,
+        "not_compared": None,
+    }
+
+
+def test_completeness_that_could_not_be_had() -> None:
+    done = Completeness(explained=5, why_not="a filter was set")
+    read = summary_of(Totals(completeness=done))["completeness"]
+    assert (read["tcp_out_rsts"], read["told"], read["differs"]) == (None, None, False)
+    assert (read["explained"], read["not_compared"]) == (5, "a filter was set")

@@ -12,6 +12,7 @@ from rsttrace.sinks.words import relative_clock
 
 from .build import A1, FLOW6, NGINX, T, arrived, decided, explained, reset, sent_reset, sock
 from .labfiles import LabFile, lab_files
+from .told import told
 
 CLOCK = relative_clock(T)
 UNREAD = sock(rcv_nxt=1312, copied_seq=1000)
@@ -67,6 +68,19 @@ def test_wide_adds_confidence_and_reason() -> None:
     assert row(one, wide=True).endswith("unread-data-on-close  certain    TCP_ABORT_ON_CLOSE")
     unnamed = explained(sent_reset(decided(A1, sock=UNREAD)))
     assert row(unnamed, wide=True).endswith("certain    -")
+
+
+def test_number_of_equal_ones() -> None:
+    echoes = told("late-segment", count=3)
+    assert row(echoes).endswith(" late-segment x 3")
+    assert row(told("late-segment", count=3, confidence="likely")).endswith(" late-segment? x 3")
+    assert row(echoes, wide=True).endswith(" late-segment x 3  certain    -")
+    assert " x " not in row(told("late-segment"))
+
+
+def test_an_abort_without_a_reset() -> None:
+    columns = row(told("retransmit-timeout", direction="none", error=decided(A1))).split()
+    assert columns[1:5] == ["ABORT", "10.0.0.5:8080", "-", "10.0.0.9:51234"]
 
 
 def test_process() -> None:

@@ -19,7 +19,6 @@ from rsttrace.causes.kinds import Fact, kind_of
 from rsttrace.causes.rules import Rule, rules, rules_for
 from rsttrace.enrich import Facts
 from rsttrace.explain import ask, explain
-from rsttrace.model import Reset
 from rsttrace.packet import ACK, SYN
 
 from .build import (

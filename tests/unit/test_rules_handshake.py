@@ -673,11 +673,27 @@ def test_service_that_stopped() -> None:
     assert "nginx[1432] on 10.0.0.5:8080 stopped 35 ms before" in found.summary
 
 
-def test_bare_ack_with_options_may_be_a_scan_too() -> None:
-    plain = ask("stale-connection", segment(ACK), P1)
-    assert "a bare ACK without any option can also be a scan" in plain.evidence
-    other = ask("stale-connection", segment(ACK, option_kinds=(5,)), P1)
-    assert "a bare ACK can also be a scan" in other.evidence
+@pytest.mark.parametrize(
+    ("trigger", "words"),
+    [
+        (segment(ACK), "a bare ACK without timestamps can also be a scan (nmap -sA)"),
+        (segment(ACK, option_kinds=(5,)), "a bare ACK without timestamps can also be a scan"),
+        (segment(FIN | ACK), "a FIN without timestamps can also be a scan (nmap -sM)"),
+        (segment(ACK, option_kinds=(1, 1, 8)), ""),
+        (DATA, ""),
+    ],
+)
+def test_hand_made_segments_have_no_timestamps(trigger: Packet, words: str) -> None:
+    found = ask("stale-connection", trigger, P1)
+    said = [line for line in found.evidence if "scan" in line]
+    assert len(said) == bool(words)
+    assert all(line.startswith(words) for line in said)
+
+
+def test_a_scanners_data_is_doubtful() -> None:
+    found = ask("stale-connection", DATA, P1, SCANNER)
+    assert found.confidence == "possible"
+    assert "this address tries many ports (12)" in found.evidence
 
 
 @pytest.mark.parametrize(

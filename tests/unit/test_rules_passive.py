@@ -184,7 +184,7 @@ def test_bare_ack_may_be_a_scan() -> None:
     found = ask("stale-connection", segment(ACK))
     assert found
     assert found.confidence == "possible"
-    assert "a bare ACK without any option can also be a scan" in found.evidence
+    assert "a bare ACK without timestamps can also be a scan (nmap -sA)" in found.evidence
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from rsttrace.sinks.totals import Totals
 
 from .build import A1, decided, explained, judged, received_reset, sent_reset, sock
 from .labfiles import lab_file
+from .told import told
 
 HARMLESS = explained(received_reset(judged("FIN_WAIT2", sock=sock(has_socket=False))))
 
@@ -19,6 +20,16 @@ def test_totals() -> None:
     assert totals.directions == {"sent": 2, "received": 1, "rejected": 1}
     assert totals.causes[("late-segment", "sent")] == 1
     assert sum(totals.causes.values()) == totals.resets
+
+
+def test_one_that_stands_for_several_counts_for_all() -> None:
+    totals = Totals()
+    totals.add(told("late-segment", count=5, benign=True))
+    totals.add(told("linger-zero", count=2))
+    totals.add(told("late-segment"))
+    assert (totals.resets, totals.benign) == (8, 5)
+    assert totals.directions == {"sent": 8}
+    assert totals.causes == {("late-segment", "sent"): 6, ("linger-zero", "sent"): 2}
 
 
 def test_nothing_happened() -> None:

@@ -6,6 +6,7 @@ import time
 
 import pytest
 
+from rsttrace.explain import Explained
 from rsttrace.packet import ACK, PSH, RST
 from rsttrace.sinks import words
 
@@ -32,6 +33,7 @@ from .build import (
     sent_reset,
     sock,
 )
+from .told import related, told
 
 
 def test_call_chain_is_outermost_first_without_noise() -> None:
@@ -123,3 +125,44 @@ def test_every_direction_has_a_word() -> None:
     names = ("sent", "received", "forwarded", "suppressed", "rejected", "none")
     assert all(len(words.WORDS[name]) <= 5 for name in names)
     assert len(set(words.WORDS.values())) == len(names)
+
+
+def test_direction_none_has_no_arrow() -> None:
+    one = told("retransmit-timeout", direction="none", error=arrived())
+    assert words.arrow(one) == "10.0.0.5:8080 - 10.0.0.9:51234"
+    assert words.WORDS[one.reset.direction] == "ABORT"
+
+
+def test_times() -> None:
+    assert words.times(told("late-segment")) == ""
+    assert words.times(told("late-segment", count=2)) == " x 2"
+    assert words.times(told("late-segment", count=1234)) == " x 1234"
+
+
+@pytest.mark.parametrize(
+    ("first", "after_ns", "text"),
+    [
+        (
+            told("linger-zero"),
+            35_000_000,
+            "linger-zero of the same connection, 35 ms before (sent)",
+        ),
+        (
+            told("retransmit-timeout", direction="none"),
+            720 * 10**9,
+            "retransmit-timeout of the same connection, 12 min before (none)",
+        ),
+        (
+            told("peer-reset", direction="received"),
+            0,
+            "peer-reset of the same connection, 0 us before (received)",
+        ),
+    ],
+)
+def test_related_words(first: Explained, after_ns: int, text: str) -> None:
+    echo = told("late-segment", 2, T + after_ns, related=related(first))
+    assert words.related_words(echo) == text
+
+
+def test_nothing_is_related_to_the_first() -> None:
+    assert words.related_words(told("linger-zero")) == ""

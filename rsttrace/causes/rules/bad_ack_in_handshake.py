@@ -79,7 +79,7 @@ def _syn_sent(case: Case, trigger: Packet, sock: Sock) -> Finding:
         CERTAIN if proven else LIKELY,
         f"{case.remote} still has an earlier connection with these ports open, of which this host "
         f"knows nothing, and answered the SYN of {case.who} within it. The kernel resets that one "
-        "and repeats the SYN, a second later.",
+        "and repeats the SYN.",
         evidence,
         remedies=(
             "nothing to repair if this host crashed or restarted: the reset clears the old "

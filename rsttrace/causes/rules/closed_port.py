@@ -27,6 +27,7 @@ def rule(case: Case) -> Finding | None:
             *((f"network namespace {case.facts.netns_name}",) if case.facts.netns_name else ()),
         ),
         remedies=(remedy,) if remedy else None,
+        missing="" if asked == CERTAIN else "the segment that provoked the RST",
     )
 
 

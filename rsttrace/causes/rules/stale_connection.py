@@ -76,14 +76,18 @@ def _unknown(case: Case, trigger: Packet, spoke: bool) -> Finding:
     if young:
         age = duration((young_ns or 0) / 1e9)
         known = f"none with these addresses and ports ended here in the {age} of this trace"
+    others = case.facts.neighbours
+    scan = bool(others and others.scan)
+    doubt = not spoke or scan or (young and (young_ns or 0) < ECHO_NS)
     return Finding(
-        LIKELY if spoke and not (young and (young_ns or 0) < ECHO_NS) else POSSIBLE,
+        POSSIBLE if doubt else LIKELY,
         f"{case.remote} still uses a connection that this host does not know (any more): "
         f"{_why(case)}.",
         (
             *_evidence(case, trigger),
             known,
-            *(() if spoke else (f"a bare ACK{_options(trigger)} can also be a scan",)),
+            *_scan(trigger),
+            *((f"this address tries many ports ({others.ports})",) if others and scan else ()),
         ),
     )
 
@@ -110,5 +114,9 @@ def _evidence(case: Case, trigger: Packet) -> tuple[str, ...]:
     )
 
 
-def _options(trigger: Packet) -> str:
-    return "" if trigger.option_kinds else " without any option"
+def _scan(trigger: Packet) -> tuple[str, ...]:
+    """Hand-made segments have no timestamps, but neither have those of some systems."""
+    if trigger.length or TIMESTAMPS in trigger.option_kinds:
+        return ()
+    what, tool = ("FIN", "nmap -sM") if trigger.has(FIN) else ("bare ACK", "nmap -sA")
+    return (f"a {what} without timestamps can also be a scan ({tool})",)

@@ -45,7 +45,7 @@ def rule(case: Case) -> Finding | None:
         CERTAIN if known else LIKELY,
         f"{case.remote} still keeps a finished connection with these ports in TIME_WAIT and takes "
         f"the SYN of {case.who} for an old one: it answered with an ACK. The kernel resets that "
-        "and repeats the SYN, a second later.",
+        "and repeats the SYN.",
         (
             "state SYN_SENT, and an ACK that does not acknowledge our SYN",
             _number(ahead),
