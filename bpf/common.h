@@ -265,6 +265,14 @@ INLINE void read_history(struct record *r, u64 sk, const struct flow_key *k)
 		use_history(r, h, HAVE_CLOSED);
 }
 
+/* Did an earlier connection with this tuple end within two minutes (2 MSL, RFC 9293 3.4.2)? */
+INLINE int ended_lately(const struct flow_key *k, u64 now)
+{
+	struct history *h = closed.lookup((struct flow_key *)k);
+
+	return h && now - h->change_ns < 120000000000ULL;
+}
+
 /* An error that no RST told of has ended this connection. */
 INLINE void note_error(u64 sk, const struct flow_key *k, u32 error)
 {

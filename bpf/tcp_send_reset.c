@@ -5,7 +5,7 @@
  */
 RAW_TRACEPOINT_PROBE(tcp_send_reset)
 {
-	u64 sk = ctx->args[0], skb = ctx->args[1];
+	u64 sk = ctx->args[0], skb = ctx->args[1], alive;
 	struct record *r = get_record(KIND_TCP_SEND_RESET);
 	struct flow_key k = {};
 	u32 stack_bytes;
@@ -34,9 +34,15 @@ RAW_TRACEPOINT_PROBE(tcp_send_reset)
 		bpf_get_stack(ctx, r->ustack, sizeof(r->ustack), BPF_F_USER_STACK_);
 	}
 	__builtin_memcpy(&k, r->laddr, sizeof(k));
-	/* a listener is not the connection, a timewait minisocket has no life of its own */
-	read_history(r, (r->have & HAVE_SOCK) && r->sk_state != TCP_LISTEN ? sk : 0, &k);
+	/* a listener is not the connection, a timewait minisocket has no life of its own; what a
+	 * socket in SYN_SENT cannot use belongs to the connection before, if one ended lately */
+	alive = (r->have & HAVE_SOCK) && r->sk_state != TCP_LISTEN ? sk : 0;
+	if (r->sk_state == TCP_SYN_SENT && ended_lately(&k, r->time_ns))
+		alive = 0;
+	read_history(r, alive, &k);
 	read_handshake(r, &k);
-	mark_history(sk, &k, H_SENT_RESET);
+	/* a stray segment in a handshake was answered: that connection goes on */
+	if (!skb || (r->sk_state != TCP_SYN_SENT && r->sk_state != TCP_SYN_RECV))
+		mark_history(sk, &k, H_SENT_RESET);
 	return submit(ctx, r, stack_bytes);
 }

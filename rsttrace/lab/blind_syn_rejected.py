@@ -27,7 +27,7 @@ EXPECT = (rejected("client", "certain", False),)
 REPEATED = (rejected("client", "certain", True),)
 RESTARTED = (
     rejected("server", "certain", False),
-    Expect("sent", "bad-ack-in-handshake", end="client", confidence="likely"),
+    Expect("sent", "bad-ack-in-handshake", end="client"),
     received("peer-reset", "ESTABLISHED", "ECONNRESET", end="server"),
 )
 

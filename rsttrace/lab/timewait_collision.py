@@ -21,7 +21,7 @@ from rsttrace.lab.base import Expect, Lab, LabError, LabSkip
 
 CAUSE = "timewait-collision"
 EXPECT = (
-    Expect("sent", CAUSE, end="client", confidence="likely", state="SYN_SENT"),
+    Expect("sent", CAUSE, end="client", state="SYN_SENT"),
     Expect("received", "timewait-assassination", end="server", state="TIME_WAIT"),
 )
 NUMBERS_PER_S = 15_625_000  # secure_tcp_seq(): one for every 64 ns

@@ -145,6 +145,7 @@ def test_members_of_a_member_without_a_type_name() -> None:
         ("icsk_pointer", blob.add(PTR, last=ack), 640),
         ("icsk_nothing", 0, 704),
         ("icsk_ack__pending", number, 768),
+        ("", blob.struct("", 16, ("inner", blob.struct("", 4, ("it", number, 0)), 64)), 800),
     )
     btf = Btf(blob.raw(), ("icsk", "timer"))
     assert btf.members("icsk") == {
@@ -162,6 +163,8 @@ def test_members_of_a_member_without_a_type_name() -> None:
         "icsk_deep__lrcvtime": 48,
         "icsk_deep__more": 60,
         "icsk_deep__more__it": 60,
+        "inner": 108,
+        "inner__it": 108,
         # a type with a name, a union, a pointer: their members are not part of this one
         "icsk_timer": 64,
         "icsk_either": 72,

@@ -463,6 +463,11 @@ def test_completeness() -> None:
     }
 
 
+def test_completeness_that_agrees() -> None:
+    read = summary_of(Totals(completeness=Completeness(counted=2, told=2, gone=1)))
+    assert read["completeness"]["differs"] is False
+
+
 def test_completeness_that_could_not_be_had() -> None:
     done = Completeness(explained=5, why_not="a filter was set")
     read = summary_of(Totals(completeness=done))["completeness"]

@@ -262,12 +262,20 @@ def test_suppressed_and_the_decision_lost() -> None:
     assert verdict.missing.startswith("the decision")
 
 
+def test_incoming_reset_that_the_own_firewall_dropped() -> None:
+    gone = dropped(segment(RST), "NETFILTER_DROP")
+    verdict = explained(reset(direction="rejected", wire=arrived(), judged=gone)).verdict
+    assert (verdict.cause, verdict.confidence) == ("reset-suppressed", "certain")
+    assert "before TCP saw it" in verdict.summary
+    assert verdict.suppressed_cause is None
+
+
 @pytest.mark.parametrize(
     "one",
     [
         sent_reset(decided(A1), left(frames=(*XMIT, *A1))),
         received_reset(judged("ESTABLISHED"), arrived()),
-        reset(direction="rejected", wire=arrived(), judged=dropped(segment(RST), "NETFILTER_DROP")),
+        reset(direction="rejected", wire=arrived(), judged=dropped(segment(RST), "TCP_CSUM")),
         sent_reset(None, left(rst(), FIREWALL)),
     ],
 )

@@ -19,6 +19,7 @@ from .build import (
     T,
     arrived,
     dropped,
+    explained,
     finding,
     judged,
     received_reset,
@@ -220,4 +221,4 @@ def test_suppressed_is_not_received() -> None:
     """Our own RST that our firewall dropped."""
     gone = dropped(segment(RST), "NO_SOCKET")
     reset = received_reset(gone, direction="suppressed", decided=record("tcp_send_reset", skb=1))
-    assert finding("reset-no-socket", reset) is None
+    assert explained(reset).verdict.cause == "reset-suppressed"

@@ -7,7 +7,7 @@ from rsttrace.causes.case import ACTIVE, CERTAIN, STACK, Case, Finding, name_of
 CAUSE = "listener-closed"
 WHEN = (ACTIVE,)
 NEEDS = (STACK,)
-AFTER = ("admin-destroyed",)
+AFTER = ("admin-destroyed", "fastopen-reset")
 
 _MARKS = ("inet_child_forget", "inet_csk_listen_stop")
 
