@@ -102,10 +102,20 @@ def ask(case: Case) -> tuple[str, Finding]:
         lacking += [fact for fact in lacks if fact not in lacking]
         finding = None if lacks else rule.ask(case)
         if finding:
-            return rule.cause, _capped(finding, lacking)
+            return rule.cause, _left(case, _capped(finding, lacking))
     if lacking:
         return NO_FACT, _insufficient(case, lacking)
     return NO_CAUSE, _no_rule(case)
+
+
+def _left(case: Case, finding: Finding) -> Finding:
+    """A RST that was decided but not seen to leave may have been dropped by this host."""
+    reset = case.reset
+    by_tcp = reset.direction == SENT and reset.maker in ("tcp-active", "tcp-passive")
+    if reset.wire or not by_tcp or finding.confidence != CERTAIN:
+        return finding
+    missing = finding.missing or "whether the RST left this host"
+    return replace(finding, confidence=LIKELY, missing=missing)
 
 
 def _capped(finding: Finding, lacking: list[Fact]) -> Finding:

@@ -195,7 +195,7 @@ class Joiner:
             return
         for reset in reversed(self._resets):
             owner = reset.judged or reset.decided or reset.error
-            if owner and owner.sk == record.sk:
+            if owner and owner.sk == record.sk and reset.direction != REJECTED:
                 if not reset.error:  # tcp_disconnect() reports once more
                     reset.error = record
                 return
@@ -209,9 +209,9 @@ class Joiner:
         if is_outgoing(record):
             self._suppressed(record)
             return
-        if self._resets.wire.was_judged(record):
-            return  # a Fast Open child: believed, and then freed as a drop
         reset = self._resets.wire.arrival(record)
+        if reset is None and self._resets.wire.was_judged(record):
+            return  # a Fast Open child: believed, and then freed as a drop
         if record.drop_reason == "OTHERHOST":
             self._resets.discard(reset)
             return

@@ -76,8 +76,11 @@ def is_first_of_two(reset: Reset) -> bool:
     and the answer to that is a RST with the exact number (RFC 5961 3.2).
     """
     judged = reset.judged
-    in_window = judged and judged.drop_reason in ("TCP_RESET", None, "NOT_SPECIFIED")
-    return bool(reset.direction == REJECTED and in_window and judged and judged.sock)
+    if reset.direction != REJECTED or not judged or not judged.sock:
+        return False
+    if judged.state in ("SYN_SENT", "LISTEN"):  # no window yet: it was ignored, not challenged
+        return False
+    return judged.drop_reason in ("TCP_RESET", None, "NOT_SPECIFIED")
 
 
 def _two_round_trips(reset: Reset) -> int:
@@ -144,7 +147,8 @@ def is_outgoing(record: Record) -> bool:
     if record.skb_iif:
         return False
     made_here = maker_of(record.frames) not in (None, "forward")
-    return made_here or record.in_stack(*_OUTBOUND)
+    hidden = bool(record.frames) and not record.named
+    return made_here or hidden or record.in_stack(*_OUTBOUND)
 
 
 def is_challenged_syn(record: Record) -> bool:

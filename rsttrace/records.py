@@ -130,6 +130,11 @@ class Sock:
         return waiting - 1 if waiting and self.fin_received else waiting
 
     @property
+    def spoke(self) -> bool:
+        """Was there data, in either direction?"""
+        return bool(self.bytes_received or self.bytes_acked or self.unread or self.unacked)
+
+    @property
     def unacked(self) -> int:
         """Bytes written but not acknowledged by the peer."""
         return (self.write_seq - self.snd_una) & 0xFFFFFFFF

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from rsttrace.causes.kinds import ACCEPTED as ACCEPTED
 from rsttrace.causes.kinds import ACTIVE as ACTIVE
+from rsttrace.causes.kinds import AGE as AGE
 from rsttrace.causes.kinds import DECISION as DECISION
 from rsttrace.causes.kinds import JUDGEMENT as JUDGEMENT
 from rsttrace.causes.kinds import OUTSIDE as OUTSIDE

@@ -67,6 +67,14 @@ def _no_judgement(reset: Reset) -> bool:
     return reset.judged is None
 
 
+def _no_age(reset: Reset) -> bool:
+    """Of an established connection; one that carried data is not asked for its age."""
+    judged, sock, history = reset.judged, reset.sock, reset.history
+    if judged is None or judged.state != "ESTABLISHED" or (sock and sock.spoke):
+        return False
+    return sock is None or history is None or history.closed
+
+
 DECISION = Fact("the decision (no tcp_send_reset record came for this RST)", _no_decision)
 STACK = Fact("the kernel stack (symbols are hidden, see: rsttrace doctor)", _no_stack)
 SOCKET = Fact("the state of the socket", _no_socket)
@@ -75,3 +83,4 @@ PACKET = Fact("the RST itself", _no_packet)
 JUDGEMENT = Fact(
     "what TCP did with this RST (neither accepted nor dropped was seen)", _no_judgement
 )
+AGE = Fact("the age of the connection", _no_age)

@@ -264,9 +264,14 @@ def finding(
     return ask(Case(one, facts or Facts(), sender))
 
 
-def explained(one: Reset, facts: Facts | None = None, sender: Sender | None = None) -> Explained:
-    """What all rules say."""
+def explained(
+    one: Reset, facts: Facts | None = None, sender: Sender | None = None, seen: bool = True
+) -> Explained:
+    """What all rules say. ``seen``: a RST that was decided was seen to leave."""
     facts = facts or Facts()
+    if seen and one.direction == "sent" and one.decided and not one.wire:
+        frames = (*XMIT, *one.decided.frames)
+        one.wire = record("net_dev_queue", flow=one.flow, packet=None, frames=frames)
     return Explained(one, facts, explain(one, facts, sender))
 
 

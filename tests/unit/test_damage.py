@@ -223,6 +223,6 @@ def test_kernel_before_6_10_still_knows() -> None:
         records = decoded[file.name].records
         kept = [i for i, r in enumerate(records) if not old(r)]
         assert len(kept) == len(records) - 1
-        assert ("closed-port", "certain") in {
+        assert ("closed-port", "likely") in {
             (e.verdict.cause, e.verdict.confidence) for e in run(file, kept)
         }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from dataclasses import replace
 
@@ -401,7 +402,9 @@ def test_of_real_resets(file: LabFile, width: int) -> None:
     for one in file.explained:
         picture = diagram(one, width)
         well_drawn(picture, width)
-        assert any("RST" in row for row in picture) == (one.reset.direction != "none")
+        drawn = any("RST" in row and re.search("->|<-|-x|x-", row) for row in picture)
+        packet = one.reset.packet
+        assert bool(drawn) == bool(packet and packet.has(RST)), picture
 
 
 histories = st.builds(

@@ -23,6 +23,7 @@ from .build import (
     P1,
     P2,
     PORT,
+    REFUSED,
     RST_SKB,
     SK,
     SKB,
@@ -105,6 +106,22 @@ def test_another_refused_reset_is_not_the_first_step(changes: dict[str, Any]) ->
     assert (first.direction, second.direction) == ("rejected", "received")
     assert second.refused_first is None
     assert first.judged is records[1]
+
+
+@pytest.mark.parametrize(
+    ("state", "frames"), [("SYN_SENT", REFUSED), ("LISTEN", REFUSED)], ids=["SYN_SENT", "LISTEN"]
+)
+def test_what_was_ignored_before_there_is_a_window(state: str, frames: tuple[str, ...]) -> None:
+    """A stray RST without ACK, then the real refusal: neither was challenged."""
+    asked, stray = sock(rcv_nxt=0), segment(RST, seq=77777)
+    answer = segment(RST | ACK, seq=0)
+    resets = join(
+        at(0, arrived(stray)),
+        at(5, refused(stray, state=state, sock=asked, frames=frames)),
+        at(700, arrived(answer)),
+        at(709, judged("SYN_SENT", REFUSED, sock=asked)),
+    )
+    assert directions(resets) == ["rejected", "received"]
 
 
 def test_first_step_that_was_not_seen_at_the_device() -> None:
@@ -210,6 +227,45 @@ def test_the_answer_of_a_far_peer_is_waited_for() -> None:
     joiner.feed(at(500_009, judgement))
     (reset,) = joiner.flush()
     assert reset.refused_first
+
+
+# -- equal packets ---------------------------------------------------------------------------------
+
+BARE = segment(RST, seq=1000, ack=0, window=0, ip_id=0)
+
+
+def test_equal_resets_have_each_their_own_fate() -> None:
+    """Linux answers all segments with the same ack by the same RST: one of them is believed."""
+    records = [at(0, arrived(BARE)), at(9, judged("ESTABLISHED"))]
+    for n in (1, 2, 3):
+        records += [
+            at(100 * n, arrived(BARE, skb=SKB + 64 * n)),
+            at(100 * n + 9, dropped(BARE, "NO_SOCKET", skb=SKB + 64 * n)),
+        ]
+    got, *echoes = join(*records)
+    assert (got.direction, directions(echoes)) == ("received", ["rejected"] * 3)
+    assert all(parts(reset) == {"wire", "judged"} for reset in (got, *echoes))
+
+
+def test_fast_open_child_frees_the_reset_that_it_believed() -> None:
+    """tcp_receive_reset below tcp_check_req(), then kfree_skb of the very same packet."""
+    child = ("tcp_reset", "tcp_check_req", "tcp_rcv_state_process", "tcp_v4_do_rcv", *SOFTIRQ)
+    (reset,) = join(
+        at(0, arrived(BARE)),
+        at(9, judged("SYN_RECV", child)),
+        at(12, dropped(BARE, "TCP_FASTOPEN", state="CLOSE", sk=SK, frames=child[2:], skb=RST_SKB)),
+    )
+    assert (reset.direction, parts(reset)) == ("received", {"wire", "judged"})
+
+
+def test_a_drop_whose_packet_was_not_seen_is_told_all_the_same() -> None:
+    """An equal one was believed elsewhere, or ended a timewait socket."""
+    there = replace(FLOW, netns=9)
+    believed = [at(0, arrived(BARE, flow=there)), at(9, judged("ESTABLISHED", flow=there))]
+    assert directions(join(*believed, at(50, dropped(BARE, "X")))) == ["received", "rejected"]
+    mini: dict[str, Any] = {"state": "TIME_WAIT", "tw_substate": "TIME_WAIT", "tw_rcv_nxt": 1000}
+    ended = [at(0, arrived(BARE)), at(9, dropped(BARE, None, **mini))]
+    assert directions(join(*ended, at(50, dropped(BARE, "X")))) == ["received", "rejected"]
 
 
 # -- more of the same flow -------------------------------------------------------------------------

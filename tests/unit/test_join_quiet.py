@@ -162,6 +162,18 @@ def test_the_error_of_a_reset_is_no_abort_of_its_own(before: list[Record], direc
     assert (reset.direction, reset.error and reset.error.errno) == (direction, ETIMEDOUT)
 
 
+def test_the_error_of_a_connection_is_not_that_of_a_reset_it_refused() -> None:
+    """It outlived the RST, and timed out a moment later."""
+    refusal, abort = join(at(0, arrived(AHEAD)), at(5, refused()), at(900, report()))
+    assert (refusal.direction, refusal.error) == ("rejected", None)
+    assert (abort.direction, parts(abort)) == ("none", {"error"})
+
+
+def test_an_abort_that_is_reported_twice_is_one() -> None:
+    (reset,) = join(report(), at(5, report()))
+    assert reset.time_ns == T
+
+
 def test_an_error_before_the_reset_belongs_to_it() -> None:
     """Row P7, with a stack that is not named."""
     joiner = Joiner()
@@ -233,6 +245,8 @@ def told_after(*records: Record) -> int:
         ([PASSING], SETTLE_NS),
         ([arrived(), dropped(segment(RST), "NO_SOCKET")], SETTLE_NS),
         ([CHALLENGED], SETTLE_NS),
+        ([report()], SETTLE_NS),
+        ([arrived(AHEAD), refused(state="SYN_SENT")], SETTLE_NS),
         ([arrived()], PATIENCE_NS),
         ([arrived(), judged("ESTABLISHED")], PATIENCE_NS),
         ([arrived(AHEAD), refused(reason="TCP_INVALID_SEQUENCE")], SETTLE_NS),
@@ -270,6 +284,8 @@ def told_after(*records: Record) -> int:
         "forwarded",
         "rejected",
         "challenged SYN",
+        "abort without a reset",
+        "ignored in SYN_SENT",
         "arrived only",
         "received from another host",
         "out of window",

@@ -8,6 +8,7 @@ import pytest
 
 from rsttrace.causes import kinds
 from rsttrace.causes.kinds import (
+    AGE,
     DECISION,
     JUDGEMENT,
     PACKET,
@@ -32,6 +33,7 @@ from .build import (
     arrived,
     decided,
     dropped,
+    earlier,
     judged,
     left,
     received_reset,
@@ -179,6 +181,23 @@ CASES: dict[Fact, tuple[list[Reset], list[Reset]]] = {
         [
             received_reset(judged("ESTABLISHED")),
             received_reset(dropped(segment(RST), None), arrived(), direction="rejected"),
+        ],
+    ),
+    AGE: (
+        [
+            received_reset(judged("ESTABLISHED", sock=None)),
+            received_reset(judged("ESTABLISHED", history=None)),
+            received_reset(judged("ESTABLISHED", history=earlier())),
+        ],
+        [
+            received_reset(judged("ESTABLISHED")),
+            received_reset(judged("ESTABLISHED", history=None, sock=sock(bytes_received=1))),
+            received_reset(judged("ESTABLISHED", history=None, sock=sock(bytes_acked=1))),
+            received_reset(judged("ESTABLISHED", history=None, sock=sock(rcv_nxt=1001))),
+            received_reset(judged("ESTABLISHED", history=None, sock=sock(write_seq=5001))),
+            received_reset(judged("SYN_SENT", history=None)),
+            received_reset(None, arrived()),
+            sent_reset(decided(A1, history=None)),
         ],
     ),
 }

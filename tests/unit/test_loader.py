@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from rsttrace.kernel import loader
 from rsttrace.kernel.loader import kernel_hz
 
 CONFIG = Path("/proc/config.gz")
@@ -46,14 +45,14 @@ class FakeSocket:
 @pytest.mark.parametrize("hz", [100, 250, 300, 1000])
 def test_kernel_hz(hz: int, monkeypatch: pytest.MonkeyPatch) -> None:
     kind: Any = type("Kind", (FakeSocket,), {"hz": hz})
-    monkeypatch.setattr(loader.socket, "socket", kind)
+    monkeypatch.setattr("socket.socket", kind)
     assert kernel_hz() == hz
 
 
 def test_kernel_that_does_not_round_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """A sandbox that keeps the timeout as it is, or none: no division by zero."""
     kind: Any = type("Kind", (FakeSocket,), {"setsockopt": lambda *_: None})
-    monkeypatch.setattr(loader.socket, "socket", kind)
+    monkeypatch.setattr("socket.socket", kind)
     assert kernel_hz() == 1_000_000
 
 

@@ -20,18 +20,22 @@ from rsttrace.causes.rules import Rule, rules, rules_for
 from rsttrace.enrich import Facts
 from rsttrace.explain import ask, explain
 from rsttrace.packet import ACK, SYN
+from rsttrace.records import Record
 
 from .build import (
     A1,
     A2,
     REPLY,
     SK,
+    XMIT,
     T,
     answered,
     decided,
     dropped,
     explained,
+    judged,
     left,
+    record,
     reset,
     rst,
     segment,
@@ -144,7 +148,7 @@ def test_where_two_rules_answer_they_say_who_is_asked_first(file: LabFile) -> No
 ABSENT = Fact("the moon", lambda _: True)
 ALSO_ABSENT = Fact("the sun", lambda _: True)
 PRESENT = Fact("the ground", lambda _: False)
-CASE = Case(sent_reset(decided(A1)), Facts())
+CASE = Case(sent_reset(decided(A1), left(frames=(*XMIT, *A1))), Facts())
 
 
 def fake(cause: str, confidence: str | None, *needs: Fact, missing: str = "") -> Rule:
@@ -242,13 +246,42 @@ def test_unknown_says_what_was_seen(answer: Answer) -> None:
         assert seen in finding.evidence
 
 
+@pytest.mark.parametrize("one", [decided(A1), answered(segment(SYN))], ids=["active", "passive"])
+def test_a_reset_that_was_not_seen_to_leave_may_have_been_dropped(
+    answer: Answer, one: Record
+) -> None:
+    sure, unsure = fake("a", CERTAIN), fake("a", POSSIBLE)
+    unseen, seen = Case(sent_reset(one)), Case(sent_reset(one, left()))
+    _, finding = answer(sure, case=unseen)
+    assert (finding.confidence, finding.missing) == (LIKELY, "whether the RST left this host")
+    assert answer(sure, case=seen)[1].confidence == CERTAIN
+    assert answer(unsure, case=unseen)[1] == answer(unsure, case=seen)[1]
+    _, finding = answer(fake("a", CERTAIN, missing="the clock"), case=unseen)
+    assert (finding.confidence, finding.missing) == (LIKELY, "the clock")
+
+
+def test_what_did_not_leave_or_came_in_need_not_be_seen_to_leave(answer: Answer) -> None:
+    gone = dropped(rst(), "NETFILTER_DROP", frames=("nf_hook_slow", *A2))
+    for one in (
+        reset(direction="suppressed", decided=decided(A1), judged=gone),
+        reset(direction="received", judged=judged("ESTABLISHED")),
+        reset(direction="none", error=record("inet_sk_error_report")),
+    ):
+        assert answer(fake("a", CERTAIN), case=Case(one))[1].confidence == CERTAIN
+
+
 def test_no_rules_at_all(answer: Answer) -> None:
     assert answer()[0] == "unknown"
 
 
 def test_only_rules_of_its_kind_are_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
-    monkeypatch.setattr(explaining, "rules_for", lambda kind: asked.append(kind) or ())
+
+    def none_for(kind: str) -> tuple[Rule, ...]:
+        asked.append(kind)
+        return ()
+
+    monkeypatch.setattr(explaining, "rules_for", none_for)
     for one, kind in (
         (CASE.reset, "active"),
         (sent_reset(answered(segment(SYN))), "passive"),

@@ -291,7 +291,7 @@ DROPS_RST = rule(5, verdict=DROP, hook="output", own=(Match("flags", ("4/4",)),)
 def test_suppressed() -> None:
     verdict = explained(suppressed(), facts(DROPS_RST)).verdict
     assert verdict.cause == "reset-suppressed"
-    assert "dropped the reset (table inet filter, chain input, handle 5), so" in verdict.summary
+    assert "dropped it (table inet filter, chain input, handle 5):" in verdict.summary
     assert any(e.startswith("rule: table inet filter, chain input, ") for e in verdict.evidence)
 
 

@@ -212,7 +212,7 @@ def test_suppressed_answer_to_a_syn() -> None:
     assert (verdict.cause, verdict.confidence) == ("reset-suppressed", "certain")
     assert verdict.suppressed_cause == "closed-port"
     assert "wanted to connect, but nothing listens on" in verdict.summary
-    assert "this host's own firewall dropped the reset" in verdict.summary
+    assert "this host's own firewall dropped it" in verdict.summary
     assert verdict.evidence[0] == "the reset was for closed-port (certain)"
     assert "drop reason NETFILTER_DROP" in verdict.evidence
     assert any("nft_do_chain < nf_hook_slow < __ip_local_out" in e for e in verdict.evidence)
@@ -244,7 +244,7 @@ def test_suppressed_abort() -> None:
 def test_who_dropped_it(reason: str | None, where: tuple[str, ...], who: str) -> None:
     """Only a firewall is blamed as one."""
     verdict = explained(suppressed(decided(A1), A1, reason, where=where)).verdict
-    assert f"But {who} dropped the reset" in verdict.summary
+    assert f"But {who} dropped it" in verdict.summary
 
 
 def test_suppressed_and_not_understood() -> None:

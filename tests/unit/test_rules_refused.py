@@ -335,7 +335,7 @@ def test_syn_of_nobody_knows_whom() -> None:
     syn = in_connection(segment(SYN, seq=70_000), "TCP_INVALID_SYN")
     found = ask("blind-syn-rejected", rejected(syn))
     assert (found.confidence, found.benign) == ("certain", None)
-    assert "its host has lost the connection and opens a new one, or it is forged" in found.summary
+    assert "its host lost that and opens a new one, or it is forged" in found.summary
 
 
 def test_second_machine_answers() -> None:

@@ -109,6 +109,12 @@ def refused_evidence(case: Case, record: Record) -> tuple[str, ...]:
     return (*reason, *packet_evidence(case), *there)
 
 
+def is_forged(case: Case) -> bool:
+    """Is it known that somebody else than the peer's TCP made it?"""
+    sender = known_sender(case)
+    return bool(sender and sender.cause in ("injected-by-local-tool", "firewall-reject"))
+
+
 def knows_numbers(case: Case) -> bool:
     """Does the RST acknowledge just what this end had sent? A blind guess would not."""
     packet, sock = case.reset.packet, case.sock

@@ -6,6 +6,7 @@ from rsttrace.causes.case import CERTAIN, JUDGEMENT, LIKELY, REFUSED, Case, Find
 from rsttrace.causes.rules._refused import (
     REQUEST,
     SYNCHRONIZED,
+    is_forged,
     knows_numbers,
     maker_words,
     met,
@@ -16,7 +17,7 @@ from rsttrace.causes.rules._refused import (
     request_offset,
     unnamed,
 )
-from rsttrace.packet import RST
+from rsttrace.packet import ACK, RST
 from rsttrace.records import Record
 
 CAUSE = "blind-reset-rejected"
@@ -37,8 +38,12 @@ def rule(case: Case) -> Finding | None:
         return None
     sock = case.sock
     others = [p for p in case.reset.siblings if p.has(RST)]
+    # the first half of a genuine abort looks like this, until the second comes
+    packet = case.reset.packet
+    fits = knows_numbers(case) if sock else bool(packet and packet.has(ACK))
+    genuine = fits and not is_forged(case)
     return Finding(
-        CERTAIN if proven(judged) else LIKELY,
+        CERTAIN if proven(judged) and not genuine else LIKELY,
         f"A reset in the name of {case.remote}{maker_words(case)} did not have the exact sequence "
         f"number: the kernel asked {case.remote} to confirm (challenge ACK), and the connection "
         f"of {case.who} lives.",
@@ -50,6 +55,7 @@ def rule(case: Case) -> Finding | None:
         ),
         benign=not others,
         sees="nothing: the connection goes on",
+        missing="what the peer answered to the challenge" if genuine else "",
     )
 
 

@@ -57,10 +57,10 @@ def _new(case: Case, packet: Packet, evidence: tuple[str, ...]) -> Finding:
     if packet.has(ACK):
         why = "two machines answering under that address, or forged"
     else:
-        why = "its host has lost the connection and opens a new one, or it is forged"
+        why = "its host lost that and opens a new one, or it is forged"
     return Finding(
         CERTAIN,
         f"{packet.flag_text} in the name of {case.remote}{maker_words(case)} arrived in the "
-        f"connection of {case.who} ({why}); the kernel asked to confirm, and the connection lives.",
+        f"connection of {case.who} ({why}); the kernel asked to confirm.",
         ("its sequence number does not belong to this connection's handshake", *evidence),
     )

@@ -43,17 +43,15 @@ def _answers_syn(case: Case) -> str | None:
     """The same without the segment (before 6.10), by the form of the RST.
 
     The answer to a segment without ACK is RST+ACK with sequence number 0 (RFC 9293 3.10.7.1); it
-    acknowledges a SYN as one byte. A connection in FIN_WAIT2 would answer in the same way, so a
-    port that listens proves nothing.
+    acknowledges a SYN as one byte. A connection in FIN_WAIT2 would answer in the same way, so it
+    is never sure, and a port that listens proves nothing.
     """
-    packet, shake, flow = case.reset.packet, case.reset.handshake, case.reset.flow
-    table = case.facts.listeners
+    packet, flow, table = case.reset.packet, case.reset.flow, case.facts.listeners
     if not packet or not packet.has(ACK) or packet.seq != 0:
         return None
     if table and table.accepting(flow.netns, flow.local, flow.lport):
         return None
-    seen = shake and shake.rx_ns and packet.ack == (shake.rx_seq + 1) & 0xFFFFFFFF
-    return CERTAIN if seen else LIKELY
+    return LIKELY
 
 
 def _hint(case: Case) -> tuple[str, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from rsttrace.causes import catalogue
 from rsttrace.causes.case import (
     ACCEPTED,
+    AGE,
     CERTAIN,
     CLIENT,
     JUDGEMENT,
@@ -22,11 +23,11 @@ from rsttrace.causes.rules._received import (
     sender_evidence,
 )
 from rsttrace.packet import ACK
-from rsttrace.records import Sock
 
 CAUSE = "connect-and-abort"
 WHEN = (ACCEPTED,)
-NEEDS = (JUDGEMENT,)
+
+NEEDS = (JUDGEMENT, AGE)
 AFTER = ("middlebox-reset", "idle-expired")
 YOUNG_S = 1.0
 ROUND_TRIPS = 8
@@ -37,7 +38,7 @@ def rule(case: Case) -> Finding | None:
     sock, history, packet = case.sock, case.history, case.reset.packet
     if not accepted_in(case, "ESTABLISHED") or not sock or not history or history.closed:
         return None
-    if not history.passive or not history.established_ns or _spoke(sock):
+    if not history.passive or not history.established_ns or sock.spoke:
         return None
     if sock.is_mptcp:  # one path of a connection that may live on
         return None
@@ -68,11 +69,6 @@ def rule(case: Case) -> Finding | None:
         initiator=CLIENT,
         sees=None if sock.has_socket else "accept() still succeeds, then ECONNRESET on first use",
     )
-
-
-def _spoke(sock: Sock) -> bool:
-    """Was there data, in either direction?"""
-    return bool(sock.bytes_received or sock.bytes_acked or sock.unread or sock.unacked)
 
 
 def _why(case: Case, young: bool) -> str:

@@ -56,8 +56,7 @@ def about(case: Case, cause: str, inner: Finding) -> Finding:
     which = f" ({blame.words})" if blame.words else ""
     return Finding(
         CERTAIN,
-        f"{inner.summary} But {_who(judged)} dropped the reset{which}, so the other end does not "
-        "know.",
+        f"{inner.summary} But {_who(judged)} dropped it{which}: the other end does not know.",
         (
             f"the reset was for {cause} ({inner.confidence})",
             *blame.evidence,
