@@ -170,6 +170,9 @@ _SPOKE = ("tcp_reset", "tcp_abort", "tcp_disconnect", "tcp_keepalive_timer")
 
 def is_quiet_abort(record: Record) -> bool:
     """Does this error report tell of a connection that ended without a RST?"""
+    history = record.history
+    if history and not history.closed and (history.got_reset or history.sent_reset):
+        return False  # the stack may be hidden
     if not record.errno or record.in_stack(*_SPOKE):
         return False
     if record.in_stack(*_TIMERS):  # before 6.10 the state is still the old one

@@ -37,6 +37,7 @@ class Recorder:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._failed = False
+        self._error: RsttraceError | None = None
         try:
             self._file: IO[str] = path.open("w", encoding="utf-8")
         except OSError as err:
@@ -78,11 +79,20 @@ class Recorder:
             self._write({"type": "names", "symbols": {hex(a): n for a, n in symbols.items()}})
 
     def context(self, kind: str, key: str, value: object) -> None:
-        """One thing enrichment learnt."""
-        self._write({"type": "context", "kind": kind, "key": key, "value": value})
+        """One thing enrichment learnt.
+
+        It is told in the middle of explaining: a full disk must not cost the resets in hand, so
+        its error waits for the next ``records``.
+        """
+        try:
+            self._write({"type": "context", "kind": kind, "key": key, "value": value})
+        except RsttraceError as err:
+            self._error = err
 
     def records(self, raw: list[bytes]) -> None:
         """Records as they came out of the perf buffer."""
+        if self._error:
+            raise self._error
         if raw:
             packed = base64.b64encode(zlib.compress(b"".join(raw), 6)).decode()
             self._write({"type": "records", "count": len(raw), "data": packed})
