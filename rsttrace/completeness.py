@@ -35,7 +35,8 @@ class Completeness:
     ``explained``, ``unexplained`` (made by this host's TCP) and ``outside_tcp`` are what was told,
     ``lost`` counts records. ``counted`` is what the kernel counted in the namespaces that could
     be asked, ``told`` what was told of these; both None if they could not be compared, and
-    ``why_not`` says why. ``gone``: namespaces that ended and took their counters with them.
+    ``why_not`` says why. ``missing``: counted in some namespace but not told, ``surplus``: told
+    but not counted. ``gone``: namespaces that ended and took their counters with them.
     """
 
     explained: int = 0
@@ -44,6 +45,8 @@ class Completeness:
     lost: int = 0
     counted: int | None = None
     told: int | None = None
+    missing: int = 0
+    surplus: int = 0
     namespaces: int = 0
     gone: int = 0
     why_not: str = ""
@@ -51,7 +54,7 @@ class Completeness:
     @property
     def differs(self) -> bool:
         """Were there more or fewer RSTs than were told?"""
-        return self.counted != self.told
+        return bool(self.missing or self.surplus)
 
     @property
     def sentence(self) -> str:
@@ -68,11 +71,10 @@ class Completeness:
         if self.gone:
             noun = "namespace" if self.gone == 1 else "namespaces"
             text += f", without {self.gone} {noun} that ended meanwhile"
-        missing = self.counted - self.told
-        if missing > 0:
-            text += f". {missing} were NOT seen"
-        elif missing < 0:
-            text += f". {-missing} were seen that it did not count"
+        if self.missing:
+            text += f". NOT seen: {self.missing}"
+        if self.surplus:
+            text += f". Seen but not counted: {self.surplus}"
         return text + "."
 
 
@@ -135,14 +137,23 @@ class Tally:
         )
         if why_not or after is None or self._before is None:
             return result
-        before = {netns: reading.out_rsts for netns, reading in self._before.items()}
-        seen = {netns for netns, _ in told} | set(before)
+        counted = {netns: self._since(netns, r) for netns, r in after.items()}
+        mine = {netns: told[netns, True] + told[netns, False] for netns in after}
+        off = [counted[n] - (mine[n] - self._outside_time[n]) for n in after]
+        seen = {netns for netns, _ in told} | set(self._before)
         return replace(
             result,
-            counted=sum(r.out_rsts - before.get(netns, 0) for netns, r in after.items()),
-            told=sum(n for (netns, _), n in told.items() if netns in after)
-            - sum(n for netns, n in self._outside_time.items() if netns in after),
+            counted=sum(counted.values()),
+            told=sum(counted.values()) - sum(off),
+            missing=sum(n for n in off if n > 0),
+            surplus=-sum(n for n in off if n < 0),
             namespaces=len(after),
             gone=len(seen - set(after)),
             why_not="",
         )
+
+    def _since(self, netns: int, last: Reading) -> int:
+        """Counted since the trace began; a smaller number is that of a new namespace."""
+        first = self._before.get(netns) if self._before else None
+        known = first.out_rsts if first and first.out_rsts <= last.out_rsts else 0
+        return last.out_rsts - known

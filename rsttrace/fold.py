@@ -23,6 +23,7 @@ REPEATED = (
     "blind-syn-rejected",
 )
 REPEAT_NS = 10_000_000_000
+RELATED_NS = 3_600_000_000_000
 HOLD_NS = 200_000_000
 REMEMBER = 16384
 
@@ -59,6 +60,8 @@ class Fold:
     def _take(self, one: Explained) -> Explained | None:
         cause, flow = one.verdict.cause, one.reset.flow
         first = self._first.get(flow) if cause in FOLLOWERS else self._before(one)
+        if first and one.reset.time_ns - first.time_ns > RELATED_NS:
+            first = None  # ports are used again
         if first and first.time_ns > one.reset.time_ns:
             return one  # it waited for a part of it: this first one came after
         if first:

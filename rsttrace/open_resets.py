@@ -50,8 +50,18 @@ class OpenResets:
         self.triggers = {k: r for k, r in self.triggers.items() if id(r) not in gone}
 
     def finish(self, done: Callable[[Reset], bool]) -> list[Reset]:
-        """Take out those that are done, in order of time."""
-        ready = [r for r in self._open if done(r)]
+        """Take out those that are done, in order of time; of one flow, none overtakes another."""
+        ready: list[Reset] = []
+        held: set[int] = set()
+        waiting: set[Flow] = set()
+        for reset in self._open:
+            # what came later may be an echo; a receiver's text names the sender's cause
+            later = reset.flow in waiting or (reset.peer and id(reset.peer) in held)
+            if later or not done(reset):
+                waiting.add(reset.flow)
+                held.add(id(reset))
+            else:
+                ready.append(reset)
         if not ready:
             return []
         gone = set(map(id, ready))

@@ -27,7 +27,7 @@ from rsttrace.recording import Recorder
 MARGIN_NS = 2_000_000
 LAST_READS = 2
 # for the helper process to read the counters of all namespaces, in s
-FIRST_WAIT_S, LAST_WAIT_S = 0.5, 1.0
+FIRST_WAIT_S, LAST_WAIT_S = 0.2, 1.0
 
 
 class KernelNames:
@@ -65,9 +65,10 @@ class Session:
         hooks are loaded without a filter.
         """
         loading = loading or load_in_background(prepare())
+        self.broker = Broker()  # needs the rights that are given up soon
         symbols = Symbols()
         symbols.load()  # while the compiler works
-        self.kernel = loading.result()
+        self.kernel = self._loaded(loading)
         self.kernel.set_page_bases(
             symbols.variable("vmemmap_base"), symbols.variable("page_offset_base")
         )
@@ -77,7 +78,6 @@ class Session:
         self.wall_offset_ns = time.time_ns() - time.monotonic_ns()
         self.names = KernelNames(symbols, self.kernel.features.enums)
         self._recorder = Recorder(record) if record else None
-        self.broker = Broker()  # needs the rights that are given up soon
         noted = self._recorder.context if self._recorder else not_noted
         self.context = LiveContext(noted, self.broker.firewall)
         self.pipeline = Pipeline(self.layout, self.names, self.context, since_ns=self.started_ns)
@@ -85,13 +85,19 @@ class Session:
         self._lost_before = self.kernel.lost()
         self.lost = 0
         self._last_take_ns = self.started_ns
-        self.counters_before: Readings | None = None
         self.symbols_available = symbols.available
         release_compiler_memory()
+        self.counters_before = self.counters(FIRST_WAIT_S)
+
+    def _loaded(self, loading: Future[Kernel]) -> Kernel:
+        try:
+            return loading.result()
+        except BaseException:
+            self.broker.close()
+            raise
 
     def learn_host(self) -> None:
         """Look at what was there before the trace. Needs root; call it once, soon after."""
-        self.counters_before = self.counters(FIRST_WAIT_S)
         known = listening()
         self.pipeline.know_listeners(known)
         if self._recorder:

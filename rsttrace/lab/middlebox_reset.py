@@ -32,7 +32,7 @@ EXPECT = (Expect("sent", "injected-by-local-tool", end="router"), RECEIVED)
 FIREWALL = (Expect("sent", "firewall-reject", end="router"), RECEIVED)
 OWN_FIREWALL = (Expect("sent", "firewall-reject", end="client"), RECEIVED)
 # two of three come when the connection is gone already
-STEPPING = (LIKELY, *2 * (Expect("rejected", "reset-no-socket", end="client"),))
+STEPPING = (LIKELY, Expect("rejected", "reset-no-socket", end="client", facts={"count": 2}))
 # the server does not know, goes on, and is told by the client
 GOES_ON = (
     LIKELY,

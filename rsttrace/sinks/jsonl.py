@@ -152,6 +152,8 @@ def completeness_object(done: Completeness | None) -> dict[str, Any] | None:
         "lost_records": done.lost,
         "tcp_out_rsts": done.counted,
         "told": done.told,
+        "missing": done.missing if done.counted is not None else None,
+        "surplus": done.surplus if done.counted is not None else None,
         "differs": done.differs,
         "namespaces": done.namespaces,
         "namespaces_gone": done.gone,

@@ -246,6 +246,17 @@ def test_lost_records_are_passed_on() -> None:
     assert tally.compare(17) == Completeness(lost=17, counted=0, told=0)
 
 
+def test_one_too_many_and_one_too_few_do_not_cancel_out() -> None:
+    done = compare(first(host=4, there=4), last(host=5, there=4), sent(flow=THERE))
+    assert (done.counted, done.told, done.missing, done.surplus) == (1, 1, 1, 1)
+    assert done.differs
+
+
+def test_a_new_namespace_with_the_number_of_an_old_one() -> None:
+    done = compare(first(host=9), last(host=1), sent())
+    assert (done.counted, done.told, done.differs) == (1, 1, False)
+
+
 # -- words -----------------------------------------------------------------------------------------
 
 
@@ -262,13 +273,13 @@ def test_lost_records_are_passed_on() -> None:
             "the kernel counted 3 (TcpOutRsts).",
         ),
         (
-            Completeness(explained=1, counted=3, told=1),
-            "Sent by this host: 1 explained; the kernel counted 3 (TcpOutRsts). 2 were NOT seen.",
+            Completeness(explained=1, counted=3, told=1, missing=2),
+            "Sent by this host: 1 explained; the kernel counted 3 (TcpOutRsts). NOT seen: 2.",
         ),
         (
-            Completeness(explained=3, counted=1, told=3),
+            Completeness(explained=3, counted=1, told=3, surplus=2),
             "Sent by this host: 3 explained; the kernel counted 1 (TcpOutRsts). "
-            "2 were seen that it did not count.",
+            "Seen but not counted: 2.",
         ),
         (
             Completeness(explained=3, counted=2, told=2, gone=1),
@@ -276,9 +287,9 @@ def test_lost_records_are_passed_on() -> None:
             "without 1 namespace that ended meanwhile.",
         ),
         (
-            Completeness(counted=1, told=0, gone=2),
+            Completeness(counted=1, told=0, missing=1, gone=2),
             "Sent by this host: 0 explained; the kernel counted 1 (TcpOutRsts), "
-            "without 2 namespaces that ended meanwhile. 1 were NOT seen.",
+            "without 2 namespaces that ended meanwhile. NOT seen: 1.",
         ),
         (
             Completeness(explained=1, outside_tcp=1, why_not="a filter was set"),

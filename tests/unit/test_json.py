@@ -133,6 +133,8 @@ COMPLETENESS: dict[str, Shape] = {
     "lost_records": NUMBER,
     "tcp_out_rsts": (int, NULL),
     "told": (int, NULL),
+    "missing": (int, NULL),
+    "surplus": (int, NULL),
     "differs": FLAG,
     "namespaces": NUMBER,
     "namespaces_gone": NUMBER,
@@ -450,7 +452,15 @@ def test_summary_counts_echoes() -> None:
 
 def test_completeness() -> None:
     done = Completeness(
-        explained=5, unexplained=1, outside_tcp=2, lost=3, counted=7, told=6, namespaces=4, gone=8
+        explained=5,
+        unexplained=1,
+        outside_tcp=2,
+        lost=3,
+        counted=7,
+        told=6,
+        missing=1,
+        namespaces=4,
+        gone=8,
     )
     assert summary_of(Totals(completeness=done))["completeness"] == {
         "explained": 5,
@@ -459,6 +469,8 @@ def test_completeness() -> None:
         "lost_records": 3,
         "tcp_out_rsts": 7,
         "told": 6,
+        "missing": 1,
+        "surplus": 0,
         "differs": True,
         "namespaces": 4,
         "namespaces_gone": 8,

@@ -180,6 +180,25 @@ def test_verdicts_of_senders_are_not_kept_for_ever() -> None:
     assert len(made._senders) <= 1024
 
 
+def test_a_live_trace_and_its_replay_fold_the_same_echoes() -> None:
+    """A reset from another host waits 0.1 s for more of its maker; its echoes must not overtake."""
+    records = [at(0, arrived(segment(RST | ACK))), at(9, judged("ESTABLISHED"))]
+    for n in (1, 2, 3):
+        more = segment(RST, seq=1000 - n, ip_id=0)
+        records += [
+            at(500 * n, arrived(more, skb=n)),
+            at(500 * n + 9, dropped(more, "NO_SOCKET", skb=n)),
+        ]
+    live = pipeline(*records)
+    told = [one for ms in range(500) for one in live.advance(T + ms * MS)]
+    replayed = pipeline(*records).flush()
+    for first, echoes in (told, replayed):
+        assert (first.verdict.cause, echoes.verdict.cause) == ("peer-reset", "reset-no-socket")
+        assert (first.count, echoes.count) == (1, 3)
+        assert echoes.related
+        assert echoes.related.id == first.reset.id
+
+
 def test_nothing() -> None:
     assert pipeline().flush() == []
     assert pipeline().advance(T) == []

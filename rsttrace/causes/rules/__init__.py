@@ -32,7 +32,7 @@ class Rule:
 
 @cache
 def rules() -> tuple[Rule, ...]:
-    """All rules in the order they are asked: by AFTER, else by name."""
+    """All rules in the order they are asked: by AFTER, else always the same one."""
     found = {rule.cause: rule for rule in map(_read, _modules())}
     sorter: TopologicalSorter[str] = TopologicalSorter()
     for cause in sorted(found):
