@@ -226,7 +226,7 @@ class Joiner:
         # the drop hook takes every packet as incoming; this one was outgoing
         outgoing = reverse(flow_of(record))
         ours = self._resets.leaving(outgoing, record)
-        if ours is None and maker_of(record.frames) in (None, "forward"):
+        if ours is None and record.named and maker_of(record.frames) in (None, "forward"):
             return  # it waited long (for the neighbour's address): told already
         if ours is None:
             ours = self._resets.new(SENT, record, outgoing)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterable
 
 from rsttrace.model import FORWARDED, NONE, RECEIVED, REJECTED, SENT, Reset, maker_of
@@ -156,7 +157,9 @@ def is_challenged_syn(record: Record) -> bool:
     packet = record.packet
     judge = ("tcp_validate_incoming", "tcp_rcv_established", "tcp_rcv_state_process")
     inside = record.in_stack(*judge, "tcp_v4_do_rcv", "tcp_v6_do_rcv")
-    return bool(packet and packet.has(SYN) and record.drop_reason != "NETFILTER_DROP" and inside)
+    named = record.drop_reason == "TCP_INVALID_SYN"  # with symbols hidden that must do
+    dropped = named or (inside and record.drop_reason != "NETFILTER_DROP")
+    return bool(packet and packet.has(SYN) and dropped)
 
 
 # functions that end a connection without a RST, and give its application the reason
@@ -165,6 +168,7 @@ _TIMERS = (
     "tcp_write_timer_handler",
 )
 _ICMP = ("tcp_v4_err", "tcp_v6_err")
+_BY_RESET = (errno.EPIPE, errno.ECONNABORTED, errno.ECONNRESET)
 _SPOKE = ("tcp_reset", "tcp_abort", "tcp_disconnect", "tcp_keepalive_timer")
 
 
@@ -179,7 +183,8 @@ def is_quiet_abort(record: Record) -> bool:
         return True
     # an established connection that asked for errors (IP_RECVERR) lives on
     over = record.state in ("CLOSE", "SYN_SENT", "SYN_RECV")
-    return over and (record.in_stack(*_ICMP) or not record.named)
+    hidden = not record.named and record.errno not in _BY_RESET
+    return over and (record.in_stack(*_ICMP) or hidden)
 
 
 def at_lower_device(record: Record) -> bool:

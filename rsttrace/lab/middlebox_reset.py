@@ -26,7 +26,7 @@ LIKELY = Expect(
     end="client",
     state="ESTABLISHED",
     confidence="likely",
-    facts={"initiator": "middlebox", "process.comm": "python3"},
+    facts={"initiator": "middlebox"},
 )
 EXPECT = (Expect("sent", "injected-by-local-tool", end="router"), RECEIVED)
 FIREWALL = (Expect("sent", "firewall-reject", end="router"), RECEIVED)

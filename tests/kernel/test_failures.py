@@ -188,9 +188,13 @@ with Session() as session:
         outcome = run_lab(session, spec, socket.AF_INET)
         if outcome.skipped:
             continue
-        promised = sorted((e.direction, e.cause) for e in spec.expect)
+        promised = sorted(
+            (e.direction, e.cause) for e in spec.expect for _ in range(e.facts.get("count", 1))
+        )
         said = sorted(
-            (e.reset.direction, e.verdict.cause, e.verdict.confidence) for e in outcome.explained
+            (e.reset.direction, e.verdict.cause, e.verdict.confidence)
+            for e in outcome.explained
+            for _ in range(e.count)
         )
         facts = {"lab": spec.name, "promised": promised, "said": said}
         print(json.dumps({**facts, "problems": outcome.problems, "lost": session.lost}))

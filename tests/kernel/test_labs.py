@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import cast
 
 import pytest
@@ -56,6 +57,8 @@ def test_settle_waits_for_the_trace() -> None:
     begun: list[int] = []
 
     class Slow:
+        pipeline = SimpleNamespace(busy=False)
+
         def poll(self, timeout_ms: int) -> list[Explained]:
             begun.append(time.monotonic_ns())
             time.sleep(PATIENCE_NS / 1e9 + 0.05)

@@ -98,7 +98,7 @@ def test_firewall_of_a_router(session: Session, family: int) -> None:
     assert "the forward hook rejected PSH+ACK" in made["summary"]
     assert made["process"]["role"] == "current"
     assert got["errno"] == "ECONNRESET"
-    assert got["summary"].startswith("A firewall rule on a router or bridge on this host reset")
+    assert got["summary"].startswith("The firewall of a router or bridge on this host reset")
     assert server in got["summary"].rpartition(";")[2]  # it "itself did not"
 
 

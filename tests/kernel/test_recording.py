@@ -235,7 +235,7 @@ def test_disk_full_later(start: Starter, lab: Lab, tmp_path: Path) -> None:
     disk = tmp_path / "disk"
     disk.mkdir()
     keep = tmp_path / "keep.rec"
-    script = f"mount -t tmpfs -o size=64k none {disk}"
+    script = f"mount -t tmpfs -o size=256k none {disk}"
     # the mount goes with the process, so a copy is kept
     after = f'"$@"; code=$?; cp {disk}/x.rec {keep}; exit $code'
     prefix = (*in_private_mounts(script), "sh", "-c", after, "sh")
