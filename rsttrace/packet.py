@@ -14,6 +14,11 @@ TLS_RECORD_TYPES = {0x14: "tls-change-cipher", 0x15: "tls-alert", 0x16: "tls-han
 TLS_DATA = 0x17
 
 
+def signed(difference: int) -> int:
+    """A difference of sequence numbers (RFC 9293 3.4), -2^31 to 2^31 - 1."""
+    return (difference + (1 << 31)) % (1 << 32) - (1 << 31)
+
+
 @dataclass(frozen=True, slots=True)
 class Packet:
     """A TCP segment. ``length`` is its payload in bytes, ``payload`` what was captured of it.

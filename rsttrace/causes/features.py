@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from rsttrace.causes.case import Case, count_of, duration
-from rsttrace.packet import ACK, Packet
+from rsttrace.packet import ACK, Packet, signed
 
 SYNCHRONIZED = ("ESTABLISHED", "CLOSE_WAIT", "FIN_WAIT1", "FIN_WAIT2", "CLOSING", "LAST_ACK")
 TIMESTAMPS = 8  # TCP option kind (RFC 7323)
@@ -65,7 +65,7 @@ def told(odd: tuple[Oddity, ...]) -> tuple[str, ...]:
 
 def ahead(number: int, of: int) -> int:
     """How far a sequence number is ahead of another, -2^31 to 2^31 - 1."""
-    return (number - of + (1 << 31)) % (1 << 32) - (1 << 31)
+    return signed(number - of)
 
 
 # -- path and form ---------------------------------------------------------------------------------

@@ -8,11 +8,10 @@ from typing import Any
 import pytest
 
 from rsttrace.causes.case import Finding, Sender
-from rsttrace.causes.rules._refused import signed
 from rsttrace.enrich import Facts, Process
 from rsttrace.listeners import Listeners
 from rsttrace.model import Reset
-from rsttrace.packet import ACK, PSH, RST, SYN, Packet
+from rsttrace.packet import ACK, PSH, RST, SYN, Packet, signed
 from rsttrace.patterns import Event, Neighbours
 from rsttrace.records import Record
 

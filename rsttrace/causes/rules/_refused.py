@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rsttrace.causes.case import Case
 from rsttrace.causes.rules._received import known_sender, packet_evidence
-from rsttrace.packet import ACK, RST, Packet
+from rsttrace.packet import ACK, RST, Packet, signed
 from rsttrace.records import Record
 
 # what the segment met, where it is not simply a TCP state
@@ -79,11 +79,6 @@ def request_offset(record: Record) -> int | None:
 def unnamed(record: Record) -> bool:
     """Freed without a reason, as tcp_check_req() and the timewait code do."""
     return record.drop_reason in _UNNAMED
-
-
-def signed(difference: int) -> int:
-    """A difference of sequence numbers, -2^31 to 2^31 - 1."""
-    return (difference + (1 << 31)) % (1 << 32) - (1 << 31)
 
 
 def offset_evidence(packet: Packet | None, expected: int | None) -> tuple[str, ...]:

@@ -14,8 +14,7 @@ from rsttrace.causes.case import (
     reason_evidence,
 )
 from rsttrace.causes.rules._handshake import TIMESTAMPS, at_listener, unfinished
-from rsttrace.causes.rules._refused import signed
-from rsttrace.packet import ACK, FIN, RST, SYN, Packet
+from rsttrace.packet import ACK, FIN, RST, SYN, Packet, signed
 from rsttrace.records import Handshake
 
 CAUSE = "ack-to-listener"

@@ -15,8 +15,7 @@ from rsttrace.causes.case import (
     reason_evidence,
 )
 from rsttrace.causes.rules._handshake import at_listener, unfinished
-from rsttrace.causes.rules._refused import signed
-from rsttrace.packet import ACK, FIN, SYN, Packet
+from rsttrace.packet import ACK, FIN, SYN, Packet, signed
 from rsttrace.records import Sock
 
 CAUSE = "bad-ack-in-handshake"

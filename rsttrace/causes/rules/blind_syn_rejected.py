@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from rsttrace.causes.case import CERTAIN, JUDGEMENT, LIKELY, REFUSED, Case, Finding
-from rsttrace.causes.rules._refused import maker_words, refused_evidence, signed
-from rsttrace.packet import ACK, SYN, Packet
+from rsttrace.causes.rules._refused import maker_words, refused_evidence
+from rsttrace.packet import ACK, SYN, Packet, signed
 from rsttrace.records import Sock
 
 CAUSE = "blind-syn-rejected"
