@@ -157,8 +157,9 @@ def is_challenged_syn(record: Record) -> bool:
     packet = record.packet
     judge = ("tcp_validate_incoming", "tcp_rcv_established", "tcp_rcv_state_process")
     inside = record.in_stack(*judge, "tcp_v4_do_rcv", "tcp_v6_do_rcv")
-    named = record.drop_reason == "TCP_INVALID_SYN"  # with symbols hidden that must do
-    dropped = named or (inside and record.drop_reason != "NETFILTER_DROP")
+    hidden = bool(record.frames) and not record.named
+    dropped = inside and record.drop_reason != "NETFILTER_DROP"
+    dropped = dropped or (hidden and record.drop_reason == "TCP_INVALID_SYN")
     return bool(packet and packet.has(SYN) and dropped)
 
 

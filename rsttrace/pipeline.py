@@ -55,6 +55,10 @@ class Pipeline:
         """Take the sockets that listened before the trace."""
         self._listeners.add(known)
 
+    def forget_neighbours(self) -> None:
+        """What remote addresses did so far belongs to namespaces that are gone."""
+        self._patterns = Patterns()
+
     @property
     def busy(self) -> bool:
         """Is something waiting for its time?"""

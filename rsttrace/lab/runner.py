@@ -76,6 +76,8 @@ def run_lab(
         return outcome
     try:
         with surroundings(family, spec.topology) as lab:
+            # new namespaces may have the inode numbers, and have the addresses, of those before
+            session.pipeline.forget_neighbours()
             before, lost, began = lab.tcp_out_rsts(), session.lost, time.monotonic_ns()
             spec.run(lab)
             outcome.out_rsts = lab.tcp_out_rsts() - before
