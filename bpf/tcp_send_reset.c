@@ -41,8 +41,10 @@ RAW_TRACEPOINT_PROBE(tcp_send_reset)
 		alive = 0;
 	read_history(r, alive, &k);
 	read_handshake(r, &k);
-	/* a stray segment in a handshake was answered: that connection goes on */
-	if (!skb || (r->sk_state != TCP_SYN_SENT && r->sk_state != TCP_SYN_RECV))
+	/* a stray segment was answered: that ended no connection, neither one in its handshake
+	 * nor the one before */
+	if (!skb || (sk && r->sk_state != TCP_LISTEN && r->sk_state != TCP_SYN_SENT &&
+		     r->sk_state != TCP_SYN_RECV))
 		mark_history(sk, &k, H_SENT_RESET);
 	return submit(ctx, r, stack_bytes);
 }

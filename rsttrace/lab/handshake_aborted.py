@@ -14,7 +14,7 @@ from rsttrace.lab.base import Expect, Lab
 
 CAUSE = "handshake-aborted"
 RECEIVED = Expect("received", CAUSE, end="server", facts={"errno": None})
-EXPECT = (Expect("sent", "unexpected-syn-ack", end="client"), RECEIVED)
+EXPECT = (Expect("sent", "unexpected-syn-ack", end="client", confidence="likely"), RECEIVED)
 HEALTH_CHECK = (Expect("sent", "linger-zero", end="client"), RECEIVED)
 FAST_OPEN = (EXPECT[0], Expect("received", CAUSE, end="server", state="SYN_RECV"))
 PORT = 40001

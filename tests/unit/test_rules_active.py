@@ -190,10 +190,15 @@ def test_linger_that_could_not_be_read() -> None:
 
 
 def test_linger_of_the_kernel_itself() -> None:
-    """Row A11: a kernel-owned socket, closed by a worker."""
-    found = ask("linger-zero", A2, sock=LINGER_ZERO, task=task(comm="kworker", flags=PF_KTHREAD))
+    """Row A11: a kernel-owned socket, closed by a worker; not a program's, closed on its behalf."""
+    worker = task(comm="kworker", flags=PF_KTHREAD)
+    own = (ACTIVE, "tcp_disconnect", "__tcp_close", "tcp_close", "sock_release", "svc_xprt_free")
+    found = ask("linger-zero", own, sock=LINGER_ZERO, task=worker)
     assert found
     assert found.summary.startswith("the kernel (its own socket)")
+    behalf = ask("linger-zero", A2, sock=LINGER_ZERO, task=worker)
+    assert behalf
+    assert "the kernel" not in behalf.summary.split(",")[0]
 
 
 # -- disconnect-call, listener-closed, admin-destroyed ---------------------------------------------

@@ -525,7 +525,7 @@ def test_two_resets_of_one_abort() -> None:
 @pytest.mark.parametrize(
     ("spoke_ms", "packet", "words"),
     [
-        (5, EXACT, "wrote on, and the peer answered with a reset"),
+        (5, EXACT, "wrote on, and the peer aborted"),
         (5, BARE, "wrote on, and the peer answered with a reset"),
         (1995, EXACT, "and then the peer reset what was left"),  # about when the FIN came
         (3000, EXACT, "had written nothing since, when the peer reset what was left"),

@@ -434,7 +434,7 @@ def test_nobody_hears_of_it() -> None:
     [
         (EXACT, None, "a scan, a forged SYN, or a client that had given up"),
         (ABORT, None, "a health check that stops there, or a client that gave up"),
-        (EXACT, Neighbours(SCANNED), "a port scan, it tried 12 ports within a minute"),
+        (EXACT, Neighbours(SCANNED), "a port scan or a monitor, it tried 12 ports within a minute"),
         (ABORT, Neighbours(ATTEMPTED), "a health check, it comes every 2.0 s"),
         (ABORT, Neighbours(ATTEMPTED[:1]), "a health check that stops there"),
         (segment(RST, seq=1000, ttl=50), None, "a scan that made its SYN by hand, or a device"),

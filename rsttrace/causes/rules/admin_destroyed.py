@@ -21,6 +21,15 @@ def rule(case: Case) -> Finding | None:
         return None
     how = next((text for f, text in _CALLERS.items() if case.reset.in_stack(f)), "tcp_abort()")
     killer = name_of(case.facts.actor)
+    if case.reset.in_stack("inet_csk_listen_stop", "inet_child_forget"):
+        return Finding(
+            CERTAIN,
+            f"{killer} destroyed the listening socket of {case.local} by {how}, while this "
+            f"connection from {case.remote} waited for accept().",
+            (case.stack_evidence("tcp_abort", "inet_csk_listen_stop", *_CALLERS),),
+            remedies=("restart the service: it listens no more",),
+            phase="establishment",
+        )
     return Finding(
         CERTAIN,
         f"{killer} destroyed the connection of {case.who} by {how}.",

@@ -29,6 +29,11 @@ WHEN = (ACCEPTED, REFUSED)
 NEEDS = (JUDGEMENT,)
 AFTER = ()
 
+FULL = (
+    "accept() faster, or raise the backlog of listen() and net.core.somaxconn",
+    "nstat -az TcpExtListenOverflows tells how often",
+)
+
 
 def rule(case: Case) -> Finding | None:
     """A RST with the exact number at a request, or in SYN_RECV of a full socket."""
@@ -39,21 +44,28 @@ def rule(case: Case) -> Finding | None:
         return None
     if request_offset(judged) != 0:
         return None
-    sender = known_sender(case)
+    sender, sock = known_sender(case), judged.sock
+    full = bool(sock and sock.ack_backlog > sock.max_ack_backlog)
     why = sender.words if sender else _why(case)
+    if full and sock:
+        used = f"{sock.ack_backlog} waiting, limit {sock.max_ack_backlog}"
+        why = f"its accept queue is full ({used}), so the client may have waited in vain"
     listener = case.facts.listener or case.facts.owner
     unaware = f"; {listener.name} never heard of it" if listener else ""
     return Finding(
-        CERTAIN if judged.state else LIKELY,
-        f"{case.remote} asked for a connection to {case.local} and reset it before the handshake "
-        f"was complete{unaware}: {why}.",
+        CERTAIN if judged.state and not full else LIKELY,
+        f"{case.remote} asked for a connection to {case.local} and reset it before this host had "
+        f"made one of it{unaware}: {why}.",
         (
             "a half-open connection (NEW_SYN_RECV), and exactly the number that ends it",
+            "no last ACK came, or it did not count: a full queue, TCP_DEFER_ACCEPT",
             *_pace(case),
             *_neighbours(case),
             *packet_evidence(case),
             *sender_evidence(case),
         ),
+        benign=False if full else None,
+        remedies=FULL if full else None,
         sees="nothing: the connection was never handed to accept()",
         missing="" if judged.state else "which socket the RST met",
     )
@@ -66,7 +78,7 @@ def _why(case: Case) -> str:
     if interval:
         return f"a health check, it comes every {duration(interval)}"
     if others and others.scan:
-        return f"a port scan, it tried {others.ports} ports within a minute"
+        return f"a port scan or a monitor, it tried {others.ports} ports within a minute"
     if packet is None:
         return "a scan, a health check, or a client that gave up"
     if _made_apart(case):

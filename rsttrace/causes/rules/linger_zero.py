@@ -20,7 +20,9 @@ def rule(case: Case) -> Finding | None:
     if sock and not (sock.linger and sock.linger_ms == 0):
         return None
     kernel = bool(reset.decided and reset.decided.task.kernel_thread)
-    who = "the kernel (its own socket)" if kernel else case.who
+    # io_uring and passed descriptors are closed for a program by a kernel thread
+    own = kernel and not reset.in_stack("delayed_fput", "__fput", "sock_close")
+    who = "the kernel (its own socket)" if own else case.who
     return Finding(
         CERTAIN if sock else LIKELY,
         f"{who} closed the socket with SO_LINGER {{on, 0 s}}, which asks for a reset, not a FIN.",

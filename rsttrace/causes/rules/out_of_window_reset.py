@@ -24,6 +24,10 @@ NEEDS = (JUDGEMENT,)
 AFTER = ()
 
 _OUTSIDE = ("TCP_OLD_SEQUENCE", "TCP_INVALID_SEQUENCE", "TCP_INVALID_END_SEQUENCE")
+_JUDGED_WHILE_CONNECTING = (
+    *("TCP_RESET", "TCP_INVALID_ACK_SEQUENCE", "NOT_SPECIFIED", "TCP_FLAGS"),
+    None,
+)
 _OUTSIDE_REQUEST = (*_OUTSIDE, "TCP_OVERWINDOW", "TCP_RFC7323_PAWS")
 
 
@@ -34,6 +38,8 @@ def rule(case: Case) -> Finding | None:
         return None
     where = met(case, judged)
     confidence = CERTAIN if proven(judged) else LIKELY
+    if where == "SYN_SENT" and judged.drop_reason not in _JUDGED_WHILE_CONNECTING:
+        return None  # a signature, a TTL limit or a policy threw it away before
     if where == "SYN_SENT":
         return _connecting(case, judged, confidence)
     if where == REQUEST and judged.drop_reason in _OUTSIDE_REQUEST:

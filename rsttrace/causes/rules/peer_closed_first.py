@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rsttrace.causes.case import ACCEPTED, JUDGEMENT, Case, Finding
+from rsttrace.causes.case import ACCEPTED, JUDGEMENT, LIKELY, Case, Finding
 from rsttrace.causes.features import JIFFY_MS
 from rsttrace.causes.rules._received import (
     accepted_in,
@@ -19,6 +19,11 @@ WHEN = (ACCEPTED,)
 NEEDS = (JUDGEMENT,)
 AFTER = ("middlebox-reset",)
 
+ABORTED = (
+    "half-closed on purpose (shutdown): look at the peer, there is why it aborted",
+    "the peer had closed for good: stop writing and close() when read() gives end of file",
+)
+
 
 def rule(case: Case) -> Finding | None:
     """tcp_receive_reset in CLOSE_WAIT: sk_err becomes EPIPE."""
@@ -27,23 +32,28 @@ def rule(case: Case) -> Finding | None:
     sender = known_sender(case)
     why = f" ({sender.words})" if sender else ""
     wrote = _wrote_on(case)
-    packet = case.reset.packet
+    packet, aborted = case.reset.packet, False
     if wrote is False and packet and packet.has(ACK):
         what = "had written nothing since, when the peer reset what was left"
+    elif wrote and packet and packet.has(ACK) and not sender:
+        aborted = True
+        what = "wrote on, and the peer aborted (some systems answer late data so)"
     elif wrote:
         what = "wrote on, and the peer answered with a reset"
     else:
         what = "and then the peer reset what was left"
     return Finding(
-        unless_odd(case),
+        LIKELY if aborted else unless_odd(case),
         f"{case.remote} had closed its end; {case.who} had not, {what}{why}.",
         (
             "state CLOSE_WAIT: the peer's FIN had come",
             *(("data was sent after it",) if wrote else ()),
+            *(("RST+ACK: an abort; an answer to late data has no ACK",) if aborted else ()),
             *packet_evidence(case),
             *sender_evidence(case),
             *odd_evidence(case),
         ),
+        remedies=ABORTED if aborted else None,
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rsttrace.causes.case import ACCEPTED, JUDGEMENT, Case, Finding
+from rsttrace.causes.case import ACCEPTED, JUDGEMENT, Case, Finding, count_of
 from rsttrace.causes.rules._received import (
     accepted_in,
     known_sender,
@@ -12,12 +12,19 @@ from rsttrace.causes.rules._received import (
     unless_odd,
 )
 from rsttrace.model import RECEIVED
+from rsttrace.packet import ACK, signed
 
 CAUSE = "reset-after-fin"
 WHEN = (ACCEPTED,)
 NEEDS = (JUDGEMENT,)
 AFTER = ("middlebox-reset",)
 CLOSING = ("FIN_WAIT1", "FIN_WAIT2", "CLOSING", "LAST_ACK")
+
+CUT_SHORT = (
+    "look at the peer, or the load balancer before it: why did it reset before all had arrived?",
+    "to know that all has arrived, wait for the peer's FIN (shutdown(SHUT_WR), then read) "
+    "before close()",
+)
 
 
 def _ended_minisocket(case: Case) -> bool:
@@ -39,7 +46,15 @@ def rule(case: Case) -> Finding | None:
     still_open = bool(sock and sock.has_socket)
     # after the peer's own FIN a read finds the end of the stream before the error
     fin_came = case.reset.state in ("CLOSING", "LAST_ACK")
-    if not still_open:
+    # a FIN counts one; what the RST acknowledges has arrived
+    packet = case.reset.packet
+    lost = max(0, sock.unacked - 1) if sock else 0
+    if sock and packet and packet.has(ACK):
+        lost = min(lost, max(0, signed(sock.write_seq - 1 - packet.ack)))
+    if lost and not still_open:
+        left = count_of(lost, "byte")
+        harm, sees = f"{left} written before close() may not have arrived", None
+    elif not still_open:
         harm, sees = "no application holds the socket any more", None
     elif fin_came:
         harm, sees = f"{case.who} still holds the socket", "end of file; SO_ERROR is ECONNRESET"
@@ -55,6 +70,7 @@ def rule(case: Case) -> Finding | None:
             *sender_evidence(case),
             *odd_evidence(case),
         ),
-        benign=not still_open,
+        benign=not still_open and not lost,
+        remedies=CUT_SHORT if lost and not still_open else None,
         sees=sees,
     )

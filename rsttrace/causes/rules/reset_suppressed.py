@@ -39,6 +39,15 @@ def rule(case: Case) -> Finding | None:
         return None
     blame = dropping(case)
     which = f" ({blame.words})" if blame.words else ""
+    if judged.in_stack("ip_forward", "ip6_forward", "br_nf_pre_routing", "br_nf_forward_ip"):
+        return Finding(
+            CERTAIN,
+            f"A reset from {case.remote} to {case.local} was on its way through this host, but "
+            f"{_FIREWALL} dropped it{which}: the connection at {case.local} hangs until it times "
+            "out.",
+            (*blame.evidence, *_drop(judged)),
+            sees="nothing: it hangs until it times out",
+        )
     return Finding(
         CERTAIN,
         f"A reset came from {case.remote} for {case.local}, but {_FIREWALL} dropped it{which} "

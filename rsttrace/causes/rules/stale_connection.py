@@ -27,6 +27,8 @@ NEEDS = (TRIGGER,)
 AFTER = ("late-segment", "accept-queue-overflow", "ack-to-listener", "bad-syn")
 # an echo of a connection that ended before the trace began comes within a few round trips
 ECHO_NS = 2_000_000_000
+# a Linux peer gives up its own retransmissions after about 15 min (tcp_retries2)
+GIVE_UP_S = 1200
 
 
 def rule(case: Case) -> Finding | None:
@@ -57,15 +59,21 @@ def _ended(case: Case) -> History | None:
 
 def _known(case: Case, trigger: Packet, ended: History) -> Finding:
     ago = duration(case.seconds_since(ended.change_ns))
+    seconds = case.seconds_since(ended.change_ns)
     if timed_out(ended):
         name = errno.errorcode.get(ended.errno, str(ended.errno))
         how = f"it timed out here {ago} before ({name}), and then no RST is sent"
     else:
         how = f"it ended here {ago} before"
+    sure = timed_out(ended) and seconds < GIVE_UP_S
     return Finding(
-        CERTAIN,
+        CERTAIN if sure else LIKELY,
         f"{case.remote} still uses a connection to {case.local} that is over: {how}.",
-        (*_evidence(case, trigger), f"it had ended in {ended.old_state}"),
+        (
+            *_evidence(case, trigger),
+            f"it had ended in {ended.old_state}",
+            *(() if sure else ("or a later one with the same ports, begun with another host",)),
+        ),
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rsttrace.causes.case import CERTAIN, LIKELY, PASSIVE, TRIGGER, Case, Finding
+from rsttrace.causes.case import CERTAIN, LIKELY, PASSIVE, TRIGGER, Case, Finding, count_of
 from rsttrace.causes.rules.data_after_close import (
     MAX_ALERT_BYTES,
     closed_evidence,
@@ -28,6 +28,17 @@ def rule(case: Case) -> Finding | None:
         confidence, what = LIKELY, "a TLS 1.3 record of just the size of an alert"
     else:
         return None
+    # a FIN counts one; tcp_reset() of row P7 has thrown away what was not acknowledged
+    judged = case.reset.unread_judgement
+    lost = max(0, judged.sock.unacked - 1) if judged and judged.sock else 0
+    if lost:
+        return Finding(
+            confidence,
+            f"The peer's TLS goodbye (close_notify alert) came after {closer_of(case)} had closed "
+            f"the socket, while {count_of(lost, 'byte')} of ours were not acknowledged: lost.",
+            (f"payload {data.payload[:5].hex(' ')}: {what}", *closed_evidence(case)),
+            benign=False,
+        )
     return Finding(
         confidence,
         f"The peer's TLS goodbye (close_notify alert) came after {closer_of(case)} had closed "
@@ -37,7 +48,10 @@ def rule(case: Case) -> Finding | None:
 
 
 def _only_alerts(payload: bytes, length: int) -> bool:
-    """Is the whole payload made of alert records, as far as it was captured?"""
+    """Is the whole payload made of alert records, as far as it was captured?
+
+    In the clear (two bytes: level and description) only close_notify, 0, is a goodbye.
+    """
     if payload_kind(payload) != "tls-alert":
         return False
     place = 0
@@ -45,9 +59,10 @@ def _only_alerts(payload: bytes, length: int) -> bool:
         head = payload[place : place + 5]
         if len(head) < 5:
             return place > 0 and length <= MAX_ALERT_BYTES
-        if head[0] != TLS_ALERT:
+        size = int.from_bytes(head[3:5], "big")
+        if head[0] != TLS_ALERT or (size == 2 and payload[place + 6 : place + 7] > b"\0"):
             return False
-        place += 5 + int.from_bytes(head[3:5], "big")
+        place += 5 + size
     return place == length
 
 

@@ -68,14 +68,13 @@ def _made_by_hand(case: Case, left_ns: int) -> Finding:
     """Its SYN was seen, but no socket in SYN_SENT."""
     ago = duration(case.seconds_since(left_ns))
     return Finding(
-        CERTAIN,
+        LIKELY,
         f"{case.remote} accepts a connection from {case.local}, but no socket here asked for it: a "
-        "program made the SYN itself (a port scan such as nmap -sS), and the kernel knows nothing "
-        "of that.",
+        "program made the SYN itself (a port scan such as nmap -sS), or this host translates "
+        "addresses (NAT) and lost that connection.",
         (
             *_evidence(case),
             f"its SYN left this host {ago} before, but no socket of these ports was in SYN_SENT",
-            "or this host translates addresses (NAT) and lost that connection",
         ),
     )
 
@@ -88,7 +87,7 @@ def _unasked(case: Case) -> Finding:
         young, known = True, f"the {duration(watched / 1e9)} of this trace"
         earlier = ", or its SYN left before this trace began"
     return Finding(
-        LIKELY if young else CERTAIN,
+        LIKELY,  # a program may send by a way that is not seen (PACKET_QDISC_BYPASS)
         f"{case.remote} accepts a connection that this host did not ask for: somebody used the "
         f"address {case.reset.flow.local} as a false sender, or sends such segments to probe"
         f"{earlier}.",
