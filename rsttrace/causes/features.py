@@ -63,6 +63,17 @@ def told(odd: tuple[Oddity, ...]) -> tuple[str, ...]:
     return tuple(f"{one.text}: {tail[one.common]}" for one in odd)
 
 
+def independent(odd: tuple[Oddity, ...]) -> int:
+    """How many independent features these are.
+
+    TTL, IP ID and DF are all held against the SYN or SYN-ACK, which a proxy may have answered for
+    a genuine peer: together they are one.
+    """
+    groups = {one.group for one in odd}
+    by_syn = groups == {"path", "form"} and not any(one.common for one in odd)
+    return 1 if by_syn else len(groups)
+
+
 def ahead(number: int, of: int) -> int:
     """How far a sequence number is ahead of another, -2^31 to 2^31 - 1."""
     return signed(number - of)
@@ -137,13 +148,15 @@ def no_timestamps(case: Case) -> str | None:
 
     Linux and FreeBSD have them in every abort; Windows, macOS, OpenBSD, NetBSD and many load
     balancers never have, so this is common. It is not asked of a peer that begins with a TTL
-    above 64, which Linux does not. A bare RST, the answer to a segment, never has any.
+    above 64, which Linux does not, nor where the RST's own TTL says Windows: a proxy may have
+    answered the SYN. A bare RST, the answer to a segment, never has any.
     """
     packet, sock, shake = case.reset.packet, case.sock, case.reset.handshake
     if not packet or not sock or not packet.has(ACK) or not sock.timestamps:
         return None
     usual = shake.rx_ttl if shake and shake.rx_ttl else packet.ttl
-    if usual > UNIX_TTL or TIMESTAMPS in packet.option_kinds:
+    windows = UNIX_TTL < packet.ttl <= WINDOWS_TTL
+    if usual > UNIX_TTL or windows or TIMESTAMPS in packet.option_kinds:
         return None
     return "no timestamps, which this connection uses"
 

@@ -130,3 +130,20 @@ def test_a_destroyed_listener_is_not_one_connection() -> None:
     assert found.cause == "admin-destroyed"
     assert "destroyed the listening socket" in found.summary
     assert explained(sent_reset(decided(A1)), Facts(actor=NGINX)).verdict.cause != found.cause
+
+
+def test_a_proxy_that_answered_the_syn_accuses_nobody() -> None:
+    """TTL, IP ID and DF are all held against the same SYN-ACK."""
+    packet = segment(RST | ACK, ttl=58, ip_id=0, df=False)
+    about = judged("ESTABLISHED", sock=sock(bytes_received=5))
+    before = shake(rx_ttl=52, rx_ip_id=7, rx_df=True)
+    found = explained(received_reset(about, arrived(packet, handshake=before))).verdict
+    assert (found.cause, found.confidence) == ("peer-reset", "possible")
+    assert len([line for line in found.evidence if "in the handshake" in line]) >= 3
+
+
+def test_windows_behind_a_proxy_has_no_timestamps() -> None:
+    packet = segment(RST | ACK, ttl=120, option_kinds=())
+    about = judged("ESTABLISHED", sock=sock(bytes_received=5, header_len=32))
+    found = explained(received_reset(about, arrived(packet, handshake=shake(rx_ttl=59)))).verdict
+    assert found.cause == "peer-reset"

@@ -13,7 +13,7 @@ from rsttrace.causes.case import (
     Finding,
     Sender,
 )
-from rsttrace.causes.features import SYNCHRONIZED, oddities
+from rsttrace.causes.features import SYNCHRONIZED, independent, oddities
 from rsttrace.causes.rules._received import (
     accepted_in,
     known_sender,
@@ -38,7 +38,7 @@ def rule(case: Case) -> Finding | None:
     if sender and sender.cause == "firewall-reject":
         return _rejected(case, sender)
     odd = oddities(case)
-    if len({one.group for one in odd}) < 2:
+    if independent(odd) < 2:
         return None
     return Finding(
         LIKELY,
