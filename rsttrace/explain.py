@@ -259,6 +259,19 @@ def errno_of(reset: Reset) -> str | None:
         return errno.errorcode.get(number, str(number))
     if reset.direction == RECEIVED and reset.judged and reset.judged.kind == "tcp_receive_reset":
         return _RECEIVED_ERRNO.get(reset.judged.state or "", "ECONNRESET")
-    if reset.direction in (SENT, SUPPRESSED) and reset.in_stack("tcp_abort"):
+    if reset.direction in (SENT, SUPPRESSED):
+        return _without_report(reset)
+    return None
+
+
+def _without_report(reset: Reset) -> str | None:
+    """The same by the kernel's code: before 5.14 there is no inet_sk_error_report."""
+    sock = reset.sock
+    if reset.in_stack("tcp_abort"):
         return "ECONNABORTED"
+    if reset.in_stack("tcp_keepalive_timer"):
+        number = sock.err_soft if sock else 0
+        return errno.errorcode.get(number, "ETIMEDOUT")
+    if reset.in_stack("__inet_stream_connect") or (reset.unread_judgement and sock):
+        return "ECONNRESET"
     return None

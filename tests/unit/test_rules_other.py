@@ -101,7 +101,15 @@ def test_own_firewall_rejects_what_this_host_sends() -> None:
 )
 def test_phase_of_a_rejection(trigger: Any, phase: str) -> None:
     assert rejected(trigger_drop=dropped(trigger, "NETFILTER_DROP")).phase == phase
-    assert rejected(trigger_drop=None).phase == "establishment"
+
+
+@pytest.mark.parametrize(("flags", "phase"), [(RST | ACK, "establishment"), (RST, "transfer")])
+def test_phase_of_a_rejection_by_the_form_of_the_rst(flags: int, phase: str) -> None:
+    """Behind NAT the segment is not found; a bare RST answers one with ACK."""
+    one = sent_reset(None, left(rst(flags), FIREWALL))
+    found = finding("firewall-reject", one)
+    assert found
+    assert found.phase == phase
 
 
 @pytest.mark.parametrize(

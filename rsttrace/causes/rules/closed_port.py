@@ -65,8 +65,10 @@ def _hint(case: Case) -> tuple[str, str]:
     if fitting or exact:
         name = (exact or fitting)[0].name
         return (
-            f" by way of this network device: {name} listens, but bound to another one",
-            "bind the server to no device (SO_BINDTODEVICE, systemd BindToDevice=, ip vrf exec)",
+            f" by way of this network device: {name} listens, but did not match (another device or "
+            "VRF)",
+            "bind the server to no device (SO_BINDTODEVICE; ss -ltne shows %dev); with a VRF: "
+            "ip vrf exec, or net.ipv4.tcp_l3mdev_accept=1",
         )
     if wildcard and not fitting:
         return _other_family(flow.family, wildcard[0])

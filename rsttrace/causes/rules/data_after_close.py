@@ -67,15 +67,19 @@ def rule(case: Case) -> Finding | None:
     still_open = bool(case.sock and case.sock.has_socket)
     # what cannot be read may have been a TLS goodbye, which is harmless
     unclear = not data.payload and data.length <= MAX_ALERT_BYTES
-    history = case.history
-    if still_open:
+    history, sock = case.history, case.sock
+    # close() that waits (SO_LINGER) holds the socket until the last ACK, as shutdown() does
+    waits = bool(still_open and sock and sock.linger and sock.linger_ms)
+    if waits:
+        did = "had closed the socket (and waits, SO_LINGER) or shut it down"
+    elif still_open:
         did = "shut the socket down for reading"
     elif history and history.closed_by_exit:
         did = f"{how_it_ended(history.close_exit_code)}, which closed the socket"
     else:
         did = "had closed the socket"
     return Finding(
-        LIKELY if unclear else CERTAIN,
+        LIKELY if unclear or waits else CERTAIN,
         f"{closer_of(case)} {did}, then {count_of(data.length, 'byte')} came from "
         f"{case.remote}: nobody can read that any more.",
         (f"{data.flag_text} with {count_of(data.length, 'byte')}", *closed_evidence(case)),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rsttrace.causes.case import CERTAIN, LOCAL_FIREWALL, OUTSIDE, STACK, Case, Finding
 from rsttrace.causes.netfilter import rejecting, rejecting_spot
-from rsttrace.packet import SYN
+from rsttrace.packet import ACK, SYN
 
 CAUSE = "firewall-reject"
 WHEN = (OUTSIDE,)
@@ -30,7 +30,9 @@ def rule(case: Case) -> Finding | None:
     hook, blame = rejecting_spot(case).hook, rejecting(case)
     packet = reset.trigger
     what = packet.flag_text if packet else "a segment"
-    new = packet is None or packet.has(SYN)
+    # a bare RST answers a segment with ACK: not the first one (RFC 9293 3.10.7.1)
+    made = reset.packet
+    new = packet.has(SYN) if packet else bool(made is None or made.has(ACK))
     evidence = [
         *blame.evidence,
         case.stack_evidence("nf_send_reset", "nf_send_reset6", *_TABLES, "nf_hook_slow"),
