@@ -21,6 +21,7 @@ RAW_TRACEPOINT_PROBE(inet_sk_error_report)
 	read_sock_key(sk, &k, r->sk_state);
 	use_key(r, &k);
 	read_history(r, sk, &k);
+	read_handshake(r, &k);
 	/* before 6.10 the report comes first; this errno is always an end */
 	if ((r->sk_state == TCP_CLOSE || error == ETIMEDOUT) &&
 	    !(r->h_flags & (H_SENT_RESET | H_GOT_RESET)))

@@ -32,6 +32,7 @@ from .build import (
     judged,
     received_reset,
     record,
+    reset,
     segment,
     sent_reset,
     shake,
@@ -147,3 +148,21 @@ def test_windows_behind_a_proxy_has_no_timestamps() -> None:
     about = judged("ESTABLISHED", sock=sock(bytes_received=5, header_len=32))
     found = explained(received_reset(about, arrived(packet, handshake=shake(rx_ttl=59)))).verdict
     assert found.cause == "peer-reset"
+
+
+@pytest.mark.parametrize(
+    ("came_ns", "words"),
+    [(0, "No answer of"), (T - 2 * MS, "No answer of"), (T, "the answer did not reach TCP")],
+)
+def test_an_answer_that_the_own_firewall_ate_is_not_called_silence(
+    came_ns: int, words: str
+) -> None:
+    report = record(
+        "inet_sk_error_report", sk=SK, state="CLOSE", errno=110, flow=FLOW,
+        frames=("sk_error_report", "tcp_retransmit_timer", "tcp_write_timer", *SOFTIRQ),
+        history=history(flags=1, old_state="SYN_SENT", established_ns=0, close_ns=0),
+        sock=sock(retransmits=3), handshake=shake(tx_ns=T - MS, rx_ns=came_ns),
+    )  # fmt: skip
+    found = explained(reset(direction="none", error=report)).verdict
+    assert found.cause == "retransmit-timeout"
+    assert words in found.summary

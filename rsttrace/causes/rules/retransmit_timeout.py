@@ -54,7 +54,7 @@ def _what(case: Case) -> tuple[str, str, tuple[str, ...]]:
     """(sentence, phase, evidence) by what was waited for."""
     sock, before = case.sock, case.reset.state_before
     if before == "SYN_SENT" or (sock and before in (None, "CLOSE") and _never_answered(sock)):
-        return f"{case.remote} never answered the SYN", "establishment", _tries(case, "SYN")
+        return _unanswered(case), "establishment", _tries(case, "SYN")
     if before == "SYN_RECV":
         tries = _tries(case, "SYN+ACK")
         return f"{case.remote} never completed the handshake", "establishment", tries
@@ -68,6 +68,17 @@ def _what(case: Case) -> tuple[str, str, tuple[str, ...]]:
     evidence.append(f"{count_of(sock.unacked, 'byte')} not acknowledged")
     what = f"{case.remote} did not acknowledge what was sent{_silence(sock)}"
     return what, "disconnection" if before in _CLOSING else "transfer", tuple(evidence)
+
+
+def _unanswered(case: Case) -> str:
+    """What came to the device need not reach TCP: rp_filter, a firewall, a missing signature."""
+    shake = case.reset.handshake
+    if shake and shake.tx_ns and shake.rx_ns > shake.tx_ns:
+        return (
+            f"{case.remote} answered the SYN, but the answer did not reach TCP here (own firewall, "
+            "rp_filter)"
+        )
+    return f"No answer of {case.remote} to the SYN reached TCP here"
 
 
 def _closed_window(case: Case, sock: Sock, evidence: list[str]) -> tuple[str, str, tuple[str, ...]]:
