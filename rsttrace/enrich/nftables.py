@@ -205,8 +205,6 @@ def _text(one: Any) -> str | None:
 
 def _flag_match(op: str, mask: Any, right: Any) -> tuple[Match, ...] | None:
     """``tcp flags syn`` asks for any of them, ``tcp flags & (syn|ack) == syn`` for a value."""
-    if isinstance(right, dict):
-        return None
     bits, masked = _bits(right), ALL_FLAGS if mask is None else _bits(mask)
     if bits is None or masked is None:
         return None
@@ -218,12 +216,14 @@ def _flag_match(op: str, mask: Any, right: Any) -> tuple[Match, ...] | None:
 
 
 def _bits(names: Any) -> int | None:
+    """A flag, a list of flags, or since nft 1.1 ``{"|": [flags]}``; None for anything else."""
+    if isinstance(names, dict):
+        names = names.get("|")
     total = 0
     for name in names if isinstance(names, list) else [names]:
-        if isinstance(name, int):
-            total |= name
-        elif name in FLAGS:
-            total |= FLAGS[name]
-        else:
+        known = FLAGS.get(name) if isinstance(name, str) else name
+        bits = _bits(name) if isinstance(name, dict) else known
+        if not isinstance(bits, int):
             return None
+        total |= bits
     return total

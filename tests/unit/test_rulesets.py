@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from rsttrace.enrich import rulesets
+from rsttrace.enrich import nftables, rulesets
 from rsttrace.enrich.firewall import (
     DROP,
     RESET,
@@ -518,3 +518,13 @@ def test_said_for() -> None:
     assert said_for(said, 9) == said_for(said, 10) == one
     assert said_for(said, 11) == two
     assert said_for(said, 21) is None
+
+
+def test_flags_as_nft_1_1_writes_them() -> None:
+    """1.0.6 has a plain list there."""
+    flags = ["fin", "syn", "rst", "ack"]
+    new = {"&": [{"payload": {"protocol": "tcp", "field": "flags"}}, {"|": flags}]}
+    old = {"&": [{"payload": {"protocol": "tcp", "field": "flags"}}, flags]}
+    assert nftables._match("==", new, "syn") == nftables._match("==", old, "syn")
+    assert nftables._match("==", new, "syn") == (Match("flags", ("23/2",)),)
+    assert nftables._match("==", new, {"set": ["syn"]}) is None
