@@ -83,21 +83,26 @@ class Tally:
     """Counts what is told, by namespace; ``compare`` holds it against the counters."""
 
     _before: Readings | None = None
-    _waiting: list[tuple[int, bool, int, int]] = field(default_factory=list)
+    # told before the first reading is known; None: nothing has to wait any more
+    _waiting: list[tuple[int, bool, int, int]] | None = field(default_factory=list)
     _told: Counter[tuple[int, bool]] = field(default_factory=Counter)
     _after: Readings | None = None
     _outside_time: Counter[int] = field(default_factory=Counter)
     _outside: int = 0
 
-    def start(self, before: Readings) -> None:
-        """The counters as the trace began; resets of before are in them already."""
+    def start(self, before: Readings | None) -> None:
+        """The counters as the trace began; resets of before are in them already. None: they
+        could not be read.
+        """
         self._before = before
-        waiting, self._waiting = self._waiting, []
-        for one in waiting:
+        waiting, self._waiting = self._waiting, None
+        for one in waiting or ():
             self._count(*one)
 
-    def stop(self, after: Readings) -> None:
-        """The counters as the trace ends; resets of later are told, but not in them."""
+    def stop(self, after: Readings | None) -> None:
+        """The counters as the trace ends; resets of later are told, but not in them. None: they
+        could not be read.
+        """
         self._after = after
 
     def add(self, one: Explained) -> None:
@@ -109,9 +114,11 @@ class Tally:
             self._outside += one.count
             return
         known = one.verdict.cause not in NOT_EXPLAINED
-        self._waiting.append((reset.flow.netns, known, reset.time_ns, one.count))
-        if self._before is not None:
-            self.start(self._before)
+        told = (reset.flow.netns, known, reset.time_ns, one.count)
+        if self._waiting is None:
+            self._count(*told)
+        else:
+            self._waiting.append(told)
 
     def _count(self, netns: int, known: bool, time_ns: int, count: int) -> None:
         reading = self._before.get(netns) if self._before else None
@@ -126,7 +133,7 @@ class Tally:
         """The result. ``why_not``: why the counters cannot be compared, empty if they can."""
         after = self._after
         told = Counter(self._told)
-        for netns, known, _, count in self._waiting:
+        for netns, known, _, count in self._waiting or ():
             told[netns, known] += count
         result = Completeness(
             explained=sum(n for (_, known), n in told.items() if known),

@@ -55,7 +55,8 @@ class Sock:
     """Facts of a full socket (sock, inet_connection_sock, tcp_sock); units as in record.h.
 
     ``heard_ms``: since data or an ACK last came in; ``spoke_ms``: since data was last sent;
-    None: not known.
+    None: not known. ``wstamp_ns``: when this end last sent a segment (CLOCK_MONOTONIC), 0: not
+    known.
     """
 
     uid: int
@@ -117,11 +118,6 @@ class Sock:
     def timestamps(self) -> bool:
         """TCP timestamps were negotiated: 12 bytes in each header (an MD5 signature has 20)."""
         return self.header_len - 20 in (12, 32)
-
-    @property
-    def last_tx_ns(self) -> int:
-        """When this end last sent a segment (tcp_wstamp_ns, CLOCK_MONOTONIC), 0: not known."""
-        return self.wstamp_ns
 
     @property
     def unread(self) -> int:

@@ -112,21 +112,20 @@ class Tracing:
             raise failure
 
     def _watch(self, start: float) -> None:
-        if self._session.counters_before is not None:
-            self._tally.start(self._mine(self._session.counters_before))
+        self._tally.start(self._mine(self._session.counters_before))
         self._output.write(self._sink.start(self._session.host_facts()))
         while not self._done(start):
             self._show(self._session.poll(self._timeout(start)))
         if self._full():
             return
-        after = self._session.counters()
-        if after is not None:
-            self._tally.stop(self._mine(after))
+        self._tally.stop(self._mine(self._session.counters()))
         self._show(self._session.finish())
 
-    def _mine(self, readings: Readings) -> Readings:
+    def _mine(self, readings: Readings | None) -> Readings | None:
         """Those of the namespaces that are watched."""
         wanted = self._limits.netns
+        if readings is None:
+            return None
         return {netns: r for netns, r in readings.items() if not wanted or netns in wanted}
 
     def _completeness(self) -> Completeness:

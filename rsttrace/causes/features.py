@@ -250,10 +250,10 @@ def unprovoked(case: Case) -> str | None:
 def quiet_s(case: Case) -> float | None:
     """Seconds from the last segment that this end sent to the arrival of the RST."""
     sock, wire = case.sock, case.reset.wire
-    if not sock or not sock.last_tx_ns:
+    if not sock or not sock.wstamp_ns:
         return None
     arrived = wire.time_ns if wire else case.reset.time_ns
-    return max(0, arrived - sock.last_tx_ns) / 1e9
+    return max(0, arrived - sock.wstamp_ns) / 1e9
 
 
 def quiet(case: Case) -> str:

@@ -71,10 +71,6 @@ def read(run: Run, by_iptables: set[Table]) -> Chains:
     return chains
 
 
-def _has(rule: dict[str, Any], kind: str) -> bool:
-    return any(kind in one for one in rule["expr"])
-
-
 def _chains(objects: Iterator[dict[str, Any]]) -> Chains:
     found: Chains = {}
     for one in objects:

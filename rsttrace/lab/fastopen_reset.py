@@ -19,7 +19,6 @@ EXPECT = (
 )
 PORT, START = 40001, 0x30000000
 TFO_SERVER_WITHOUT_COOKIE = 0x2 | 0x200 | 0x400
-TCP_FASTOPEN = 23
 
 
 def run(lab: Lab) -> None:
