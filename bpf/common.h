@@ -116,7 +116,8 @@ INLINE struct record *get_record(u32 kind)
 		return 0;
 	}
 	*level = slot + 1;
-	__builtin_memset(r, 0, sizeof(*r));
+	/* the compiler writes out 1024 bytes at most; user_words are sent only when they are filled */
+	__builtin_memset(r, 0, __builtin_offsetof(struct record, user_words));
 	r->time_ns = bpf_ktime_get_ns();
 	r->kind = kind;
 	return r;
@@ -140,8 +141,10 @@ INLINE int submit(void *ctx, struct record *r, u32 stack_bytes)
 	u32 kind = r->kind, size = __builtin_offsetof(struct record, ustack);
 
 	/* only constant sizes: every verifier understands them */
-	if (stack_bytes > sizeof(r->kstack) / 2)
+	if (r->have & HAVE_USER_WORDS)
 		size = sizeof(*r);
+	else if (stack_bytes > sizeof(r->kstack) / 2)
+		size = __builtin_offsetof(struct record, user_words);
 	else if (stack_bytes)
 		size = __builtin_offsetof(struct record, kstack) + sizeof(r->kstack) / 2;
 

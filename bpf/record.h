@@ -22,6 +22,7 @@
 #define HAVE_HISTORY	16	/* h_: this very socket, seen through inet_sock_set_state */
 #define HAVE_CLOSED	32	/* h_: an earlier connection of the same addresses and ports */
 #define HAVE_SYN	64	/* syn_: the handshake was seen on the wire */
+#define HAVE_USER_WORDS	128	/* user_words: a task was on the CPU that has a user stack */
 
 #define H_ACTIVE	1	/* opened here: SYN_SENT seen */
 #define H_PASSIVE	2	/* opened by the peer: SYN_RECV -> ESTABLISHED seen */
@@ -35,6 +36,7 @@
 
 #define STACK_DEPTH	32
 #define USER_STACK_DEPTH 12
+#define USER_WORDS	16
 #define PACKET_BYTES	128
 #define PAYLOAD_BYTES	32
 
@@ -127,4 +129,5 @@ struct record {
 	u8 h_old_state;		/* the state before the last change */
 	u64 ustack[USER_STACK_DEPTH]; /* user return addresses, innermost first */
 	u64 kstack[STACK_DEPTH]; /* kernel return addresses, innermost first */
+	u64 user_words[USER_WORDS]; /* the user stack, from its top on; no address there: 0 */
 };

@@ -3,6 +3,35 @@
  * tcp:tcp_send_reset: this host's TCP decided to reset. An active reset (skb NULL) has left
  * already; a passive one answers skb and leaves right after. sk is NULL, full, or timewait.
  */
+#if FN_task_pt_regs && FN_get_current_task_btf
+/* by number: a bcc older than the kernel does not know their names */
+static u64 (*current_task)(void) = (void *)FN_get_current_task_btf;
+static u64 (*user_registers)(u64 task) = (void *)FN_task_pt_regs;
+
+/*
+ * The top of the user stack as it was at the system call: where a library keeps no frame
+ * pointers, the address that it returns to is there. Numbers that are no address are not taken.
+ */
+INLINE void read_user_words(struct record *r)
+{
+	u64 registers = user_registers(current_task()), top = 0;
+	u32 i;
+
+	READ(&top, registers, pt_regs, sp);
+	if (!top || bpf_probe_read_user(r->user_words, sizeof(r->user_words), (void *)top))
+		return;
+#pragma unroll
+	for (i = 0; i < USER_WORDS; i++)
+		if (r->user_words[i] < 65536 || r->user_words[i] >> 47)
+			r->user_words[i] = 0;
+	r->have |= HAVE_USER_WORDS;
+}
+#else
+INLINE void read_user_words(struct record *r)
+{
+}
+#endif
+
 RAW_TRACEPOINT_PROBE(tcp_send_reset)
 {
 	u64 sk = ctx->args[0], skb = ctx->args[1], alive;
@@ -32,6 +61,7 @@ RAW_TRACEPOINT_PROBE(tcp_send_reset)
 			read_segment(r, &p, skb);
 	} else if (!(r->task_flags & (PF_EXITING | PF_KTHREAD))) {
 		bpf_get_stack(ctx, r->ustack, sizeof(r->ustack), BPF_F_USER_STACK_);
+		read_user_words(r);
 	}
 	__builtin_memcpy(&k, r->laddr, sizeof(k));
 	/* a listener is not the connection, a timewait minisocket has no life of its own; what a

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from rsttrace.explain import Explained
 from rsttrace.model import SENT, SUPPRESSED
@@ -19,13 +20,46 @@ BY_TCP = ("tcp-active", "tcp-passive")
 
 @dataclass(frozen=True)
 class Reading:
-    """TcpOutRsts of one namespace, and when it was read (CLOCK_MONOTONIC, ns)."""
+    """TcpOutRsts of one namespace, and when it was read (CLOCK_MONOTONIC, ns).
+
+    ``counters``: this and others that bear on resets, by nstat's names.
+    """
 
     out_rsts: int
     time_ns: int
+    counters: Mapping[str, int] = field(default_factory=dict)
 
 
 Readings = Mapping[int, Reading]
+
+
+def readings(answer: Any) -> Readings | None:
+    """The helper's answer (enrich/answers/counters.py); None for none."""
+    try:
+        names = answer["names"]
+        rows = {
+            int(inode): (int(time_ns), dict(zip(names, values, strict=True)))
+            for inode, (time_ns, *values) in answer["rows"].items()
+        }
+        return {inode: Reading(row["TcpOutRsts"], at, row) for inode, (at, row) in rows.items()}
+    except (TypeError, KeyError, ValueError, AttributeError):
+        return None
+
+
+def increments(
+    before: Readings | None, after: Readings | None, netns: tuple[int, ...] = ()
+) -> dict[str, int] | None:
+    """What rose between two readings, summed over these namespaces (empty: all)."""
+    if before is None or after is None:
+        return None
+    total: Counter[str] = Counter()
+    for inode, last in after.items():
+        known = before[inode].counters if inode in before else {}
+        if any(last.counters.get(name, 0) < value for name, value in known.items()):
+            known = {}  # a new namespace with the inode number of an old one
+        if not netns or inode in netns:
+            total.update({n: v - known.get(n, 0) for n, v in last.counters.items()})
+    return {name: rise for name, rise in total.items() if rise > 0}
 
 
 @dataclass(frozen=True)

@@ -132,6 +132,7 @@ class Decoder:
             dev=c_string(f["dev"]),
             frames=self._frames(f["kstack"]),
             ustack=tuple(a for a in f["ustack"] if a),
+            user_words=f["user_words"] if have["USER_WORDS"] else (),
         )
 
     def _enum(self, enum: str, number: int) -> str | None:

@@ -10,6 +10,7 @@ from rsttrace.causes.case import CERTAIN, CLIENT, LIKELY, SERVER, UNKNOWN, Case,
 from rsttrace.causes.kinds import Fact, kind_of
 from rsttrace.causes.rules import reset_suppressed, rules_for
 from rsttrace.enrich import Facts
+from rsttrace.enrich.place import Question
 from rsttrace.model import FORWARDED, NONE, RECEIVED, REJECTED, SENT, SUPPRESSED, Reset
 from rsttrace.packet import ACK, SYN
 
@@ -23,7 +24,8 @@ class Verdict:
     ``sees``: what the application on the receiving end gets; of an abort without RST, the one
     on this end. ``missing``: the fact that
     would have decided, empty if none was missing. ``suppressed_cause``: why TCP made the RST
-    that the own firewall dropped.
+    that the own firewall dropped. ``settings``: sysctls that bear on the cause, by name, as the
+    reset's namespace has them.
     """
 
     cause: str
@@ -39,6 +41,7 @@ class Verdict:
     sees: str
     missing: str
     suppressed_cause: str | None = None
+    settings: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,6 +211,27 @@ def role_of_local_end(case: Case) -> str | None:
     if table and table.accepting(flow.netns, flow.local, flow.lport):
         return SERVER
     return None
+
+
+def question_of(case: Case, wants: tuple[str, ...]) -> Question:
+    """What to ask the host about the place of a reset.
+
+    The port that this end or the other chose by chance is left out where no source needs it, so
+    that one answer serves all clients of a server.
+    """
+    flow, wire = case.reset.flow, case.reset.wire
+    exact = "conntrack" in wants or case.reset.direction == REJECTED
+    role = None if exact else role_of_local_end(case)
+    return Question(
+        flow.netns,
+        flow.family,
+        flow.local,
+        0 if role == CLIENT else flow.lport,
+        flow.remote,
+        0 if role == SERVER else flow.rport,
+        wire.dev if wire and wire.dev else "",
+        wants,
+    )
 
 
 def _initiator(case: Case) -> str:

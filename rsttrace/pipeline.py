@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-from rsttrace.causes.case import Sender
+from rsttrace.advice import advise, from_sender, wants
+from rsttrace.causes.case import Case, Sender
 from rsttrace.decode import Decoder, Names
 from rsttrace.enrich import Context, enrich
-from rsttrace.explain import Explained, explain, sender_of
+from rsttrace.explain import Explained, Verdict, explain, question_of, sender_of
 from rsttrace.fold import Fold
 from rsttrace.join import Joiner
 from rsttrace.layout import Layout
@@ -124,10 +125,21 @@ class Pipeline:
         sender = None
         if reset.peer and reset.direction in (RECEIVED, REJECTED):
             sender = self._senders.get(reset.peer.id)
-        explained = Explained(reset, facts, explain(reset, facts, sender))
+        verdict = explain(reset, facts, sender)
+        explained = self._advised(Case(reset, facts, sender), verdict)
         self._patterns.add(reset, explained.verdict.cause)
         if reset.peer and reset.direction not in (RECEIVED, REJECTED):
             self._senders[reset.id] = sender_of(explained)
             if len(self._senders) > REMEMBER_SENDERS:
                 del self._senders[next(iter(self._senders))]
         return explained
+
+    def _advised(self, case: Case, verdict: Verdict) -> Explained:
+        """What is harmless, or was advised at the other end, needs no advice: nothing is asked."""
+        reset, facts = case.reset, case.facts
+        needed = reset.flow.netns and not verdict.benign and not from_sender(case, verdict)
+        sources = wants(verdict.cause) if needed else ()
+        if sources:
+            place = self._context.place(question_of(case, sources), reset.time_ns)
+            facts = replace(facts, place=place)
+        return Explained(reset, facts, advise(replace(case, facts=facts), verdict))

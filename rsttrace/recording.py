@@ -1,7 +1,7 @@
 """A recording: raw records with the kernel's names, symbols and what enrichment learnt.
 
 JSON Lines. The first line is the header (``"rsttrace": 1``), then in order of time lines of
-``names`` (addresses to functions), ``context`` (processes, owners, namespaces, firewall rules),
+``names`` (addresses to functions), ``context`` (what enrichment learnt: enrich/recorded.py),
 ``records`` (base64, zlib) and ``lost``; the last is ``end``. A file without ``end`` was cut off;
 what is there can still be explained.
 """
@@ -18,8 +18,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import IO, Any
 
-from rsttrace.enrich import Process
-from rsttrace.enrich.firewall import Firewall, from_json, said_for
+from rsttrace.enrich.recorded import RecordedContext, typed
 from rsttrace.errors import RsttraceError
 from rsttrace.kernel.loader import bpf_dir
 from rsttrace.layout import Layout
@@ -115,13 +114,6 @@ class Recorder:
             self._file.close()
 
 
-def typed(value: Any, *kinds: type) -> Any:
-    """The value; ValueError if it is of none of these types. A bool is no number here."""
-    if not isinstance(value, kinds) or isinstance(value, bool):
-        raise ValueError(f"{value!r:.40} in place of {' or '.join(k.__name__ for k in kinds)}")
-    return value
-
-
 def clean(value: Any) -> Any:
     """A JSON value whose texts cannot command a terminal, whoever made the file."""
     if isinstance(value, str):
@@ -190,10 +182,7 @@ class Recording:
         self.losses: list[tuple[int, int]] = []
         self.complete = False
         self._symbols: dict[int, str | None] = {}
-        self._processes: dict[int, Process] = {}
-        self._owners: dict[int, int] = {}
-        self._netns: dict[int, str | None] = {}
-        self._firewalls: dict[int, list[tuple[int, Firewall]]] = {}
+        self.context = RecordedContext()
         lines = self._lines()
         header = next(lines, None)
         if not header or "rsttrace" not in header:
@@ -245,7 +234,7 @@ class Recording:
                 names = table(line["symbols"], str, type(None))
                 self._symbols.update({int(a, 16): n for a, n in names.items()})
             elif kind == "context":
-                self._learn(line["kind"], line["key"], line["value"])
+                self.context.learn(line["kind"], line["key"], line["value"])
             elif kind == "records":
                 raw = zlib.decompress(base64.b64decode(typed(line["data"], str)))
                 size = self.layout.size
@@ -261,20 +250,6 @@ class Recording:
         except (KeyError, TypeError, ValueError, zlib.error) as err:
             raise RsttraceError(f"{self.path} is damaged in a line of {kind}: {err}.") from err
 
-    def _learn(self, kind: str, key: str, value: Any) -> None:
-        if kind == "process":
-            texts = (typed(text, str) for text in typed(value, list))
-            self._processes[int(key)] = Process(int(key), *texts)
-        elif kind == "owner":
-            self._owners[int(key)] = typed(value, int)
-        elif kind == "netns":
-            self._netns[int(key)] = typed(value, str, type(None))
-        elif kind == "firewall":
-            said = self._firewalls.setdefault(int(key), [])
-            same = "rules" not in typed(value, dict) and said
-            said.append((typed(value["time_ns"], int), said[-1][1] if same else from_json(value)))
-
-    # Names
     def symbol(self, address: int) -> str | None:
         """Function at a return address, as the recording kernel named it."""
         return self._symbols.get(address)
@@ -282,20 +257,3 @@ class Recording:
     def enum(self, name: str) -> Mapping[int, str]:
         """An enum of the recording kernel."""
         return self._enums.get(name, {})
-
-    # Context
-    def process(self, pid: int) -> Process | None:
-        """A process of the recording host."""
-        return self._processes.get(pid)
-
-    def socket_owner(self, inode: int) -> int | None:
-        """Who had this socket open."""
-        return self._owners.get(inode)
-
-    def netns_name(self, inode: int) -> str | None:
-        """Name of a namespace of the recording host."""
-        return self._netns.get(inode)
-
-    def firewall(self, netns: int, time_ns: int) -> Firewall | None:
-        """The rules there, as they were told first after this time."""
-        return said_for(self._firewalls.get(netns, []), time_ns)

@@ -210,7 +210,9 @@ class Record:
     """One event of one hook. Parts the hook could not read are None.
 
     ``frames`` are kernel functions, innermost first, without the tracer's own; ``reason``
-    and ``drop_reason`` the running kernel's names, None where the hook has none.
+    and ``drop_reason`` the running kernel's names, None where the hook has none. ``ustack`` are
+    return addresses by frame pointers, innermost first; ``user_words`` the user stack itself from
+    its top on, 0 for what is no address. Both are the task's on the CPU, whether it acted or not.
     """
 
     kind: str
@@ -240,6 +242,7 @@ class Record:
     tw_rcv_nxt: int | None = None
     tw_rcv_wnd: int = 0
     rfc1337: bool = False
+    user_words: tuple[int, ...] = ()
 
     @property
     def named(self) -> bool:

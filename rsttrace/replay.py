@@ -10,7 +10,7 @@ from rsttrace.recording import Recording
 def replay(recording: Recording) -> list[Explained]:
     """All resets of a recording, in order of time."""
     since = recording.host.get("started_ns")
-    pipeline = Pipeline(recording.layout, recording, recording, recording.listeners, since)
+    pipeline = Pipeline(recording.layout, recording, recording.context, recording.listeners, since)
     for begin, end in recording.losses:
         pipeline.note_loss(begin, end)
     for batch in recording.batches:

@@ -6,14 +6,17 @@ import os
 import time
 from collections.abc import Iterable, Mapping
 from concurrent.futures import Future
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from rsttrace import __version__
-from rsttrace.completeness import Reading, Readings
+from rsttrace.completeness import Readings, increments, readings
 from rsttrace.enrich.asking import Broker
 from rsttrace.enrich.listening import listening
 from rsttrace.enrich.live import LiveContext, not_noted
+from rsttrace.enrich.owners import everyone
+from rsttrace.enrich.place import Question
 from rsttrace.explain import Explained
 from rsttrace.kernel.loader import Kernel, bpf_dir, load_in_background, prepare
 from rsttrace.kernel.memory import release_compiler_memory
@@ -74,12 +77,13 @@ class Session:
         )
         self.layout = Layout.parse((bpf_dir() / "record.h").read_text())
         self._reader = Reader(self.kernel, self.layout.size)
+        self.broker.meanwhile = self._reader.drain
         self.started_ns = time.monotonic_ns()
         self.wall_offset_ns = time.time_ns() - time.monotonic_ns()
         self.names = KernelNames(symbols, self.kernel.features.enums)
         self._recorder = Recorder(record) if record else None
         noted = self._recorder.context if self._recorder else not_noted
-        self.context = LiveContext(noted, self.broker.firewall)
+        self.context = LiveContext(noted, self.broker, self._reader.drain)
         self.pipeline = Pipeline(self.layout, self.names, self.context, since_ns=self.started_ns)
         # what came before the perf buffer was open is not part of this trace
         self._lost_before = self.kernel.lost()
@@ -98,7 +102,9 @@ class Session:
 
     def learn_host(self) -> None:
         """Look at what was there before the trace. Needs root; call it once, soon after."""
-        known = listening()
+        owners = everyone()
+        known = listening(owners)
+        self.context.know_owners(owners)
         self.pipeline.know_listeners(known)
         if self._recorder:
             features = self.kernel.features
@@ -121,11 +127,25 @@ class Session:
         }
 
     def counters(self, wait_s: float = LAST_WAIT_S) -> Readings | None:
-        """TcpOutRsts of every namespace, None if they could not be read in time."""
-        rows = self.broker.out_rsts(wait_s)
-        if rows is None:
-            return None
-        return {inode: Reading(row["OutRsts"], row["time_ns"]) for inode, row in rows.items()}
+        """The kernel's counters of every namespace, None if they could not be read in time."""
+        self._counted = readings(self.broker.ask("counters", None, wait_s, anew=True))
+        return self._counted
+
+    def warm_up(self) -> None:
+        """Wait until the helper process is ready for every question, for reports that must not lack
+        what it knows; a live trace does not wait.
+        """
+        here = Question(os.stat("/proc/self/ns/net").st_ino, 4, "127.0.0.1", 0, "127.0.0.1", 0)
+        self.broker.ask("place", asdict(here), LAST_WAIT_S)
+        self.context.be_patient()
+
+    def counter_increments(self, netns: tuple[int, ...] = ()) -> dict[str, int] | None:
+        """How much the counters rose from the start of the trace to when they were read last.
+
+        By nstat's names, only those that rose, over these namespaces (empty: all); None: they
+        could not be read.
+        """
+        return increments(self.counters_before, self._counted, netns)
 
     def poll(self, timeout_ms: int = 100) -> list[Explained]:
         """Wait for records at most ``timeout_ms`` and return the resets that are complete."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -30,6 +31,7 @@ class Limits:
     """When to stop, and which owner and direction to show. None: no limit.
 
     ``netns``: only these were watched (empty: all). ``filtered``: by something else as well.
+    ``until``: is it time to stop? It is asked after every poll.
     """
 
     seconds: float | None = None
@@ -38,6 +40,7 @@ class Limits:
     direction: str | None = None
     netns: tuple[int, ...] = ()
     filtered: bool = False
+    until: Callable[[], bool] | None = None
 
     @property
     def why_not_compared(self) -> str:
@@ -82,13 +85,21 @@ class Tracing:
     """A session, its sink and its limits."""
 
     def __init__(
-        self, session: Session, sink: Sink, output: Output, limits: Limits, stopper: Stopper
+        self,
+        session: Session,
+        sink: Sink,
+        output: Output,
+        limits: Limits,
+        stopper: Stopper,
+        progress: Callable[[float, Totals], None] | None = None,
     ) -> None:
+        """``progress`` is told the seconds since the start after every poll."""
         self._session = session
         self._sink = sink
         self._output = output
         self._limits = limits
         self._stopper = stopper
+        self._progress = progress
         self.totals = Totals()
         self._tally = Tally()
 
@@ -116,6 +127,8 @@ class Tracing:
         self._output.write(self._sink.start(self._session.host_facts()))
         while not self._done(start):
             self._show(self._session.poll(self._timeout(start)))
+            if self._progress:
+                self._progress(time.monotonic() - start, self.totals)
         if self._full():
             return
         self._tally.stop(self._mine(self._session.counters()))
@@ -145,7 +158,8 @@ class Tracing:
     def _done(self, start: float) -> bool:
         limit = self._limits.seconds
         over = limit is not None and time.monotonic() - start >= limit
-        return self._stopper.asked or over or self._full()
+        until = self._limits.until
+        return self._stopper.asked or over or self._full() or bool(until and until())
 
     def _show(self, explained: list[Explained]) -> None:
         if self._session.lost > self.totals.lost:

@@ -33,6 +33,8 @@ class Cause:
     log_terms: tuple[str, ...]
     diagram: str
     lab: str
+    settings: tuple[str, ...] = ()
+    headline: str = ""
 
 
 @dataclass(frozen=True)

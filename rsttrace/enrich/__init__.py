@@ -6,10 +6,13 @@ every answer can be recorded, so that a replay gives the same verdicts.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
+from rsttrace.enrich.cgroup import Home, home_of
 from rsttrace.enrich.firewall import Firewall
+from rsttrace.enrich.place import Place, Question
 from rsttrace.listeners import Listeners
 from rsttrace.model import BY_TOOL, REJECTED, SUPPRESSED, Reset
 from rsttrace.patterns import Neighbours
@@ -30,6 +33,11 @@ class Process:
         """``nginx[1432]``."""
         return f"{self.comm}[{self.pid}]"
 
+    @property
+    def home(self) -> Home | None:
+        """Its service and container, None if the control group shows neither."""
+        return home_of(self.cgroup)
+
 
 class Context(Protocol):
     """Answers about the host: live (enrich.live) or out of a recording."""
@@ -37,14 +45,22 @@ class Context(Protocol):
     def process(self, pid: int) -> Process | None:
         """The process with this id."""
 
-    def socket_owner(self, inode: int) -> int | None:
-        """A process that has this socket open now."""
+    def socket_owner(self, inode: int, likely: Iterable[int] = ()) -> int | None:
+        """A process that has this socket open now; ``likely``: where to look first."""
 
     def netns_name(self, inode: int) -> str | None:
         """Name of a network namespace; ``host`` for the initial one."""
 
     def firewall(self, netns: int, time_ns: int) -> Firewall | None:
         """The rules of a namespace that can make or drop a RST, soon after this time."""
+
+    def place(self, question: Question, time_ns: int) -> Place | None:
+        """What the host says of the place of a reset, soon after this time."""
+
+    def user_frames(
+        self, pid: int, addresses: tuple[int, ...], words: tuple[int, ...]
+    ) -> tuple[str, ...]:
+        """Names for a process's own stack: ``close (libc.so.6)``; see userstack.py."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +72,8 @@ class Facts:
     the local port: it may have handed the connection to another process. ``watched_ns``:
     for how long this host was watched before the reset, None: since before it existed.
     ``firewall``: looked up only where a firewall made or dropped the RST. ``neighbours``: what
-    the same remote address did in the minute before.
+    the same remote address did in the minute before. ``place``: what the advice asked for (see
+    advice/), None if it asked nothing. ``user_frames``: the actor's own stack, innermost first.
     """
 
     owner: Process | None = None
@@ -68,6 +85,8 @@ class Facts:
     listener: Process | None = None
     firewall: Firewall | None = None
     neighbours: Neighbours | None = None
+    place: Place | None = None
+    user_frames: tuple[str, ...] = ()
 
 
 def enrich(
@@ -83,7 +102,16 @@ def enrich(
         listeners=listeners,
         watched_ns=None if since_ns is None else reset.time_ns - since_ns,
         firewall=_firewall(reset, context),
+        user_frames=_user_frames(reset, context),
     )
+
+
+def _user_frames(reset: Reset, context: Context) -> tuple[str, ...]:
+    """Only where the task acted by a call of its own, and lives on."""
+    actor, record = _actor(reset, context), reset.decided
+    if not actor or not record or not record.ustack or record.in_stack("do_exit"):
+        return ()
+    return context.user_frames(actor.pid, record.ustack, record.user_words)
 
 
 def _firewall(reset: Reset, context: Context) -> Firewall | None:
@@ -122,13 +150,20 @@ def _owner(reset: Reset, context: Context, listeners: Listeners | None) -> Proce
     actor = _actor(reset, context)
     if actor and not reset.in_stack("tcp_abort"):
         return actor
-    sock = reset.sock
-    if sock and sock.inode and (pid := context.socket_owner(sock.inode)):
+    sock, history = reset.sock, reset.history
+    likely = _likely(reset, listeners)
+    if sock and sock.inode and (pid := context.socket_owner(sock.inode, likely)):
         return _known(context, pid, "")
-    history = reset.history
     if history and not history.closed and history.pid and not _worker(history.comm):
         return _known(context, history.pid, history.comm)
     return _listener(reset, context, listeners) if reset.state == "LISTEN" else None
+
+
+def _likely(reset: Reset, listeners: Listeners | None) -> tuple[int, ...]:
+    """Who opened the connection, and who listens where it came in."""
+    flow, history = reset.flow, reset.history
+    found = listeners.accepting(flow.netns, flow.local, flow.lport) if listeners else None
+    return (history.pid if history else 0, found.pid if found else 0)
 
 
 def _worker(comm: str) -> bool:

@@ -9,16 +9,19 @@ import socket
 import sys
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from rsttrace.enrich import broker
-from rsttrace.enrich.firewall import Firewall, from_json, said_for, to_json
+from rsttrace.enrich.firewall import Firewall, said_for
 
-WAIT_SECONDS = 0.2
+WAIT_SECONDS = 0.18
 FRESH_SECONDS = 2.0  # an answer too late for one reset is good for the next
-BURST_SECONDS = 0.5  # of waiting at once
+BURST_SECONDS = WAIT_SECONDS  # of looking up at once: what a reset may be held up for at most
+PATIENT_SECONDS = 1.0  # the same where nobody waits for the reset at the other end
 SHARE = 0.1  # of the time, in the long run
-REMEMBERED = 64  # answers for each namespace, and namespaces
+REMEMBERED = 64  # answers for each key, and keys
+LEAST_SECONDS = 0.03  # less is not worth a question
+BREATH_SECONDS = 0.005
 END_SECONDS = 1.0
 SO_SNDBUFFORCE = 32
 BUFFER = 1 << 20  # bytes of the longest answer
@@ -28,70 +31,78 @@ NO_HELPER = Firewall(problem="the helper process is gone")
 TOO_OFTEN = Firewall(problem="too many resets to look up the rule of each")
 
 Noted = Callable[[str, str, object], None]
+T = TypeVar("T")
 
 
 class Broker:
-    """Starts the helper and asks it. It could not start, or ended: no answers."""
+    """Starts the helper and asks it. It could not start, or ended: no answers.
 
-    def __init__(self) -> None:
+    ``meanwhile`` is called again and again while it waits.
+    """
+
+    def __init__(self, meanwhile: Callable[[], None] | None = None) -> None:
+        self.meanwhile = meanwhile or (lambda: None)
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self._answers: dict[int, tuple[float, Any]] = {}
-        self._pending: dict[int, float] = {}
+        self._number = 0
+        self._asked: dict[int, str] = {}
+        self._pending: dict[str, tuple[int, float]] = {}
+        self._answers: dict[str, tuple[float, int, Any]] = {}
         self._pid = 0
         with theirs:
             with contextlib.suppress(OSError):  # not root: then the answers are short anyway
                 theirs.setsockopt(socket.SOL_SOCKET, SO_SNDBUFFORCE, BUFFER)
             with contextlib.suppress(OSError):
                 self._pid = _start(theirs.fileno())
-        self._alive = bool(self._pid)
+        self.alive = bool(self._pid)
 
-    def firewall(self, netns: int) -> Firewall:
-        """The rules there now, or a moment ago; with ``problem`` if they cannot be had."""
+    def ask(self, kind: str, about: Any, wait_s: float = WAIT_SECONDS, anew: bool = False) -> Any:
+        """The answer, None if there is none in time, or none at all.
+
+        One that came too late for the same question a moment ago is taken, and a question that is
+        on its way is not sent twice, unless it must be asked ``anew``.
+        """
+        text = json.dumps([kind, about])
+        until = time.monotonic() + wait_s
         while self._take(0):
             pass
-        came, value = self._answers.pop(netns, (0.0, None))
-        if value is None or time.monotonic() - came > FRESH_SECONDS:
-            value = self._ask(netns, WAIT_SECONDS)
-        if value is None:
-            return NO_ANSWER if self._alive else NO_HELPER
-        try:
-            return from_json(value)
-        except ValueError:
-            return NO_ANSWER
-
-    def out_rsts(self, wait_s: float = WAIT_SECONDS) -> dict[int, dict[str, int]] | None:
-        """TcpOutRsts, now, of every network namespace that can be read: its inode number to
-        ``{"OutRsts": n, "time_ns": CLOCK_MONOTONIC when it was read}``. None: no answer in time.
-        """
-        value = self._ask(broker.OUT_RSTS, wait_s)
-        return None if value is None else {int(inode): row for inode, row in value.items()}
-
-    def _ask(self, question: int, wait_s: float) -> Any:
-        """Send the question, unless it is on its way already, and wait for the answer."""
-        now, since_ns = time.monotonic(), time.monotonic_ns()
-        counters = question == broker.OUT_RSTS
-        if self._alive and (counters or self._pending.get(question, now) <= now):
-            self._pending[question] = now + broker.ANSWER_SECONDS
-            self._send(question, wait_s)
-        while self._alive and (left := now + wait_s - time.monotonic()) > 0 and self._take(left):
-            value = self._answers.pop(question, (0.0, None))[1]
-            late = counters and any(row["time_ns"] < since_ns for row in (value or {}).values())
-            if value is not None and not late:
+        came, _, value = self._answers.pop(text, (0.0, 0, None))
+        if value is not None and not anew and time.monotonic() - came <= FRESH_SECONDS:
+            return value
+        number = self._send(text, kind, about, wait_s, anew)
+        while self.alive and (left := until - time.monotonic()) > 0:
+            self.meanwhile()
+            self._take(min(left, BREATH_SECONDS))
+            _, which, value = self._answers.get(text, (0.0, 0, None))
+            if which == number:
+                del self._answers[text]
                 return value
         return None
 
-    def _send(self, question: int, wait_s: float) -> None:
+    def _send(self, text: str, kind: str, about: Any, wait_s: float, anew: bool) -> int:
+        """Send the question, unless it is on its way already: its number."""
+        now = time.monotonic()
+        number, until = self._pending.get(text, (0, 0.0))
+        if until > now and not anew:
+            return number
+        self._number += 1
+        self._pending[text] = self._number, now + broker.ANSWER_SECONDS
+        self._asked[self._number] = text
+        if len(self._asked) > REMEMBERED:
+            forgotten = self._asked.pop(next(iter(self._asked)))
+            self._pending.pop(forgotten, None)
+        question = {"id": self._number, "kind": kind, "about": about}
         try:
             self._socket.settimeout(wait_s)
-            self._socket.send(broker.QUESTION.pack(question))
-        except TimeoutError:
-            pass
+            self._socket.send(json.dumps(question).encode())
+        except (TimeoutError, BlockingIOError):
+            self._pending.pop(text, None)  # it never left
         except OSError:
-            self._alive = False
+            self.alive = False
+        return self._number
 
     def _take(self, wait_s: float) -> bool:
         """Take one answer if there is one in time."""
-        if not self._alive:
+        if not self.alive:
             return False
         try:
             self._socket.settimeout(wait_s)
@@ -100,13 +111,17 @@ class Broker:
             return False
         except OSError:
             raw = b""
-        if len(raw) < broker.QUESTION.size:
-            self._alive = False
+        if not raw:
+            self.alive = False
             return False
-        (question,) = broker.QUESTION.unpack_from(raw)
-        self._pending.pop(question, None)
-        with contextlib.suppress(ValueError):
-            self._answers[question] = time.monotonic(), json.loads(raw[broker.QUESTION.size :])
+        with contextlib.suppress(ValueError, KeyError, TypeError):
+            answer = json.loads(raw)
+            number, value = answer["id"], answer["value"]
+            text = self._asked.pop(number)
+            self._pending.pop(text, None)
+            self._answers[text] = time.monotonic(), number, value
+            if len(self._answers) > REMEMBERED:
+                del self._answers[next(iter(self._answers))]
         return True
 
     def close(self) -> None:
@@ -114,7 +129,7 @@ class Broker:
         with contextlib.suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)  # a fork may hold a copy
         self._socket.close()
-        self._alive = False
+        self.alive = False
         until = time.monotonic() + END_SECONDS
         with contextlib.suppress(ChildProcessError):
             while self._pid and os.waitpid(self._pid, os.WNOHANG)[0] == 0:
@@ -129,7 +144,7 @@ def _start(channel: int) -> int:
     null = os.devnull
     return os.posix_spawn(
         sys.executable,
-        (sys.executable, "-I", "-S", *(["-B"] * sys.dont_write_bytecode), broker.__file__),
+        (sys.executable, "-I", *(["-B"] * sys.dont_write_bytecode), broker.__file__),
         broker.ENVIRONMENT,
         file_actions=(
             (os.POSIX_SPAWN_DUP2, channel, 0),
@@ -141,45 +156,82 @@ def _start(channel: int) -> int:
     )
 
 
-class FirewallMemory:
-    """What was said of each namespace, and when.
+class Credit:
+    """Time that may be spent on looking things up: a burst, then a share of all time."""
+
+    def __init__(self, burst_s: float = BURST_SECONDS, share: float = SHARE) -> None:
+        self._burst_s, self._share = burst_s, share
+        self._left = burst_s
+        self._since = time.monotonic()
+
+    def be_patient(self) -> None:
+        """From now on there is more at once, and as much again as time goes by."""
+        self._burst_s = self._left = PATIENT_SECONDS
+        self._share = 1.0
+
+    @property
+    def left(self) -> float:
+        """Seconds that may be spent now, 0 if none."""
+        now = time.monotonic()
+        self._left = min(self._burst_s, self._left + (now - self._since) * self._share)
+        self._since = now
+        return max(0.0, self._left)
+
+    @contextlib.contextmanager
+    def spending(self) -> Any:
+        """Whatever is done in here takes of it."""
+        start = time.monotonic()
+        try:
+            yield
+        finally:
+            self._left -= time.monotonic() - start
+
+
+class Memory(Generic[T]):
+    """What was said of each key (a namespace, a flow), and when.
 
     What is said at a time holds for all resets before it that nothing was said for. A recording
-    keeps exactly this (``noted``), so that a replay says the same: see ``said_for``.
+    keeps exactly this (``noted``), so that a replay says the same: see ``said_for``. ``dump``: an
+    answer as JSON, without what the last one, None if there is none, said as well. ``too_often``:
+    the answer when there is no credit to ask.
     """
 
-    def __init__(self, ask: Callable[[int], Firewall], noted: Noted) -> None:
-        self._ask = ask
+    def __init__(
+        self,
+        kind: str,
+        noted: Noted,
+        credit: Credit,
+        dump: Callable[[T, T | None], dict[str, Any]],
+        too_often: T,
+    ) -> None:
+        self._kind = kind
         self._noted = noted
-        self._said: dict[int, list[tuple[int, Firewall]]] = {}
-        self._credit = BURST_SECONDS
-        self._credited = time.monotonic()
+        self._credit = credit
+        self._dump = dump
+        self._too_often = too_often
+        self._said: dict[str, list[tuple[int, T]]] = {}
 
-    def firewall(self, netns: int, time_ns: int) -> Firewall:
-        """The rules to judge a reset by that happened there at ``time_ns``."""
-        said = self._said.setdefault(netns, [])
+    def get(self, key: str, time_ns: int, ask: Callable[[float], T]) -> T:
+        """The answer for what happened at ``time_ns``; ``ask`` is told how long it may take."""
+        said = self._said.setdefault(key, [])
         known = said_for(said, time_ns)
-        if known:
+        if known is not None:
             return known
-        answer = self._now(netns, said[-1] if said else None)
-        told = time.monotonic_ns(), answer
-        same = bool(said) and said[-1][1] == answer
-        value: dict[str, Any] = {"time_ns": told[0], **({} if same else to_json(answer))}
-        self._noted("firewall", str(netns), value)
-        said.append(told)
+        last = said[-1] if said else None
+        answer = self._now(ask, last)
+        told_ns = time.monotonic_ns()
+        more = self._dump(answer, last[1] if last else None)
+        self._noted(self._kind, key, {"time_ns": told_ns, **more})
+        said.append((told_ns, answer))
         del said[:-REMEMBERED]
         while len(self._said) > REMEMBERED:
             del self._said[next(iter(self._said))]
         return answer
 
-    def _now(self, netns: int, last: tuple[int, Firewall] | None) -> Firewall:
+    def _now(self, ask: Callable[[float], T], last: tuple[int, T] | None) -> T:
         """Ask, if that did not take too much time lately; else what was said a moment ago."""
-        start = time.monotonic()
-        self._credit = min(BURST_SECONDS, self._credit + (start - self._credited) * SHARE)
-        self._credited = start
-        if self._credit > 0:
-            answer = self._ask(netns)
-            self._credit -= time.monotonic() - start
-            return answer
+        if (left := self._credit.left) >= LEAST_SECONDS:
+            with self._credit.spending():
+                return ask(left)
         moment_ago = time.monotonic_ns() - int(FRESH_SECONDS * 1e9)
-        return last[1] if last and last[0] > moment_ago else TOO_OFTEN
+        return last[1] if last and last[0] > moment_ago else self._too_often

@@ -1,82 +1,232 @@
 """The helper process of a trace: it keeps the rights to look into network namespaces.
 
-A trace gives up root once it is attached (privileges.py), but the rules of a firewall can only
-be read inside its namespace. So asking.Broker starts this file before, as a program of its own,
-with a socket as standard input. It answers two questions and nothing else; a question is one
-number of eight bytes:
-
-- the inode number of a network namespace: the firewall rules there that can make or drop a RST
-- 0: TcpOutRsts of every network namespace that can be entered
-
-An answer is that number and JSON, in one message. Each question gets a child of its own, which
-has ANSWER_SECONDS and is then killed with everything it started. The process ends when the other
-side closes.
+A trace gives up root once it is attached (privileges.py), but the rules of a firewall, sockets and
+routes can only be read inside their namespace. So asking.Broker starts this file before, as a
+program of its own, with a socket as standard input. It answers the questions of ANSWERS and does
+nothing else. A question is one message of JSON, ``{"id": n, "kind": "place", "about": ...}``, the
+answer is ``{"id": n, "value": ...}``. A question is answered by a child, which has ANSWER_SECONDS
+and is then killed with everything it started: a child of its own, or, for the kinds in QUICK, one
+that goes on to the next question. The process ends when the other side closes.
 """
 
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import importlib
 import json
 import os
+import select
 import signal
-import struct
+import socket
 import sys
 import time
-from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-QUESTION = struct.Struct("=Q")
-OUT_RSTS = 0
+# kind of question -> the module in answers/ whose answer() is called with what it is about
+ANSWERS = ("counters", "firewall", "place", "symbols")
+QUICK = ("counters", "place", "symbols")  # these leave nothing behind in the process
+QUESTIONS = 1000  # of one child: it must not grow for ever
 ANSWER_SECONDS = 1.0
-COMMAND_SECONDS = 0.9
 CHILDREN = 4
-CHILD_MEMORY = 512 << 20  # bytes of address space: a huge ruleset must not fill the host
+QUESTION_BYTES = 4096
 HIGHEST_FILE = 4096  # the compiler's library leaves files open for us that are not ours
-PLACES = ("/run/netns", "/run/docker/netns")
+IDLE_SECONDS = 0.02
 ENVIRONMENT = {
     "PATH": "/usr/local/sbin:/usr/sbin:/sbin:/usr/local/bin:/usr/bin:/bin",
     "LC_ALL": "C",
 }
-CLONE_NEWNET = 0x40000000
 # to enter a namespace, to read its rules (the legacy tables over a raw socket), and to find it in
 # /proc/PID/ns of any process
 CAP_NET_ADMIN, CAP_NET_RAW, CAP_SYS_PTRACE, CAP_SYS_ADMIN = 12, 13, 19, 21
-NEEDED_LATER = ("subprocess", "resource", "rsttrace.enrich.nftables", "rsttrace.enrich.xtables")
 KEPT = (CAP_NET_ADMIN, CAP_NET_RAW, CAP_SYS_PTRACE, CAP_SYS_ADMIN)
+# imported once, not in each child: at the start, and when there is time (it takes 0.1 s)
+SOURCES = ("settings", "sockets", "path", "peer", "conntrack")
+NEEDED_SOON = ("subprocess", "resource", "rsttrace.enrich.nftables", "rsttrace.enrich.xtables")
+NEEDED_LATER = (
+    "pyroute2",
+    "rsttrace.enrich.answers.place",
+    "rsttrace.enrich.answers.symbols",
+    *(f"rsttrace.enrich.sources.{name}" for name in SOURCES),
+)
 
 
 def main() -> None:
     """Answer what comes in on standard input until it is closed."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # it ends with the trace, not before
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # ignored, there would be nobody to wait for
     os.chdir("/")
     os.closerange(3, HIGHEST_FILE)
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
     from rsttrace.privileges import limit_capabilities
 
     limit_capabilities(KEPT)
-    for name in NEEDED_LATER:  # once, not in each child
-        importlib.import_module(name)
-    serve(0)
+    preload(NEEDED_SOON)
+    Server(0).serve()
 
 
-def serve(channel: int) -> None:
-    """Read questions, fork for each; kill what still runs at the end."""
-    children: set[int] = set()
-    while len(raw := os.read(channel, QUESTION.size)) == QUESTION.size:
-        children = {pid for pid in children if os.waitpid(pid, os.WNOHANG)[0] == 0}
-        (question,) = QUESTION.unpack(raw)
-        if len(children) < CHILDREN:
+def preload(names: tuple[str, ...]) -> None:
+    """Import them; one that does not work is told by the child that needs it."""
+    for name in names:
+        with contextlib.suppress(Exception):
+            importlib.import_module(name)
+
+
+class Server:
+    """Reads questions from a socket and forks for each."""
+
+    def __init__(self, channel: int) -> None:
+        self._channel = channel
+        self._children: dict[int, float] = {}  # pid, and when its time is over
+        self._worker: Worker | None = None
+        self._asked = self._ready = False
+
+    def serve(self) -> None:
+        """Until the other side closes; kill what still runs then."""
+        try:
+            while self._turn():
+                pass
+        finally:
+            for pid in self._children:
+                _kill_group(pid)
+            if self._worker:
+                self._worker.kill()
+
+    def _turn(self) -> bool:
+        """Wait for something to do and do it; False if the other side is gone."""
+        sources: list[int | socket.socket] = [self._channel]
+        if self._worker:
+            sources.append(self._worker.socket)
+        ready = select.select(sources, [], [], self._patience())[0]
+        self._reap()
+        if self._worker and not self._worker.check(self._worker.socket in ready):
+            self._worker = None
+        if self._channel in ready:
+            try:
+                raw = os.read(self._channel, QUESTION_BYTES + 1)
+            except ConnectionResetError:  # it went without reading our last answer
+                raw = b""
+            if 0 < len(raw) <= QUESTION_BYTES:
+                self._take(raw)
+            self._asked = True
+            return bool(raw)
+        if not ready and self._asked and not self._ready:
+            self._ready = True
+            preload(NEEDED_LATER)
+            if self._worker:  # it was made before
+                self._worker.leave()
+        return True
+
+    def _patience(self) -> float | None:
+        """How long nothing has to be done, in s; None: until a question comes."""
+        if self._asked and not self._ready:
+            return (
+                IDLE_SECONDS  # the first question is asked when the trace is on: now there is time
+            )
+        ends = [end - time.monotonic() for end in self._children.values()]
+        if self._worker and self._worker.end:
+            ends.append(self._worker.end - time.monotonic())
+        return max(0.0, min(ends)) if ends else None
+
+    def _reap(self) -> None:
+        now = time.monotonic()
+        for pid, end in list(self._children.items()):
+            if os.waitpid(pid, os.WNOHANG)[0]:
+                del self._children[pid]
+            elif now >= end:
+                _kill_group(pid)
+                os.waitpid(pid, 0)
+                del self._children[pid]
+
+    def _take(self, raw: bytes) -> None:
+        try:
+            question = json.loads(raw)
+            number, kind, about = question["id"], question["kind"], question["about"]
+        except (ValueError, KeyError, TypeError, RecursionError):
+            return
+        if kind not in ANSWERS:
+            return
+        try:
+            if kind in QUICK and (not self._worker or not self._worker.end):
+                self._worker = self._worker or Worker(self._channel)
+                self._worker.ask(raw)
+                return
+            if len(self._children) >= CHILDREN:
+                return
             pid = os.fork()
-            if pid == 0:
-                _answer(channel, question)
-            children.add(pid)
-    for pid in children:
-        if os.waitpid(pid, os.WNOHANG)[0] == 0:
-            _kill_group(pid)
+        except OSError:  # too many processes
+            return
+        if pid == 0:
+            _answer(self._channel, number, kind, about)
+        with contextlib.suppress(OSError):  # the child does the same; who is first counts
+            os.setpgid(pid, pid)
+        self._children[pid] = time.monotonic() + ANSWER_SECONDS
+
+
+class Worker:
+    """A child that answers one question after another. ``end``: when its time for the one it has is
+    over, 0 if it has none.
+    """
+
+    def __init__(self, channel: int) -> None:
+        self.socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.end = 0.0
+        self._asked = 0
+        self._pid = os.fork()
+        if self._pid == 0:
+            self.socket.close()
+            _work(channel, theirs)
+        theirs.close()
+        with contextlib.suppress(OSError):
+            os.setpgid(self._pid, self._pid)
+
+    def ask(self, raw: bytes) -> None:
+        """Give it a question; it has none now."""
+        self.end = time.monotonic() + ANSWER_SECONDS
+        self._asked += 1
+        with contextlib.suppress(OSError):  # it died: check() will see that
+            self.socket.send(raw)
+
+    def check(self, readable: bool) -> bool:
+        """Is it to be kept? Note that it is done, or end it if its time is over."""
+        if readable:
+            self.end = 0.0
+            with contextlib.suppress(OSError):
+                if self.socket.recv(1) and self._asked < QUESTIONS:
+                    return True
+        elif not self.end or time.monotonic() < self.end:
+            return True
+        self.kill()
+        return False
+
+    def leave(self) -> None:
+        """After the question it has, it is not asked again."""
+        self._asked = QUESTIONS
+        if not self.end:
+            self.end = time.monotonic()
+
+    def kill(self) -> None:
+        """With everything it started."""
+        _kill_group(self._pid)
+        self.socket.close()
+        with contextlib.suppress(OSError):
+            os.waitpid(self._pid, 0)
+
+
+def _work(channel: int, questions: socket.socket) -> NoReturn:
+    """A Worker's whole life."""
+    try:
+        os.setpgid(0, 0)
+        from rsttrace.enrich.answers.namespaces import coming_back
+
+        while raw := questions.recv(QUESTION_BYTES):
+            question = json.loads(raw)
+            with coming_back():
+                _reply(channel, question["id"], question["kind"], question["about"])
+            questions.send(b".")
+    finally:
+        os._exit(0)
 
 
 def _kill_group(group: int) -> None:
@@ -84,138 +234,26 @@ def _kill_group(group: int) -> None:
         os.killpg(group, signal.SIGKILL)
 
 
-def _answer(channel: int, question: int) -> NoReturn:
-    """A child's whole life. Whatever goes wrong: no answer, which the other side can bear."""
+def _answer(channel: int, number: Any, kind: str, about: Any) -> NoReturn:
+    """The whole life of a child that has one question."""
     try:
         os.setpgid(0, 0)
-        signal.signal(signal.SIGALRM, lambda *_: _kill_group(0))
-        signal.setitimer(signal.ITIMER_REAL, ANSWER_SECONDS)
-        value = out_rsts() if question == OUT_RSTS else rules_of(question)
-        os.write(channel, QUESTION.pack(question) + json.dumps(value).encode())
+        _reply(channel, number, kind, about)
     finally:
         os._exit(0)
 
 
-def namespaces() -> Iterator[tuple[int, str]]:
-    """Inode number and a path of every network namespace that has a name or a process."""
-    kind = os.stat("/proc/self/ns/net").st_dev
-    seen: set[int] = set()
-    for path in _paths():
-        with contextlib.suppress(OSError):
-            status = os.stat(path)
-            if status.st_dev == kind and status.st_ino not in seen:
-                seen.add(status.st_ino)
-                yield status.st_ino, path
-
-
-def _paths() -> Iterator[str]:
-    for place in PLACES:
-        with contextlib.suppress(OSError):
-            yield from (f"{place}/{name}" for name in os.listdir(place))
-    yield from (f"/proc/{name}/ns/net" for name in os.listdir("/proc") if name.isdigit())
-
-
-def enter(path: str, inode: int) -> None:
-    """Move this process into the namespace; OSError if it is another one by now."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+def _reply(channel: int, number: Any, kind: str, about: Any) -> None:
+    """The answer; whatever goes wrong: null, so that nobody waits for more."""
     try:
-        if os.fstat(descriptor).st_ino != inode:
-            raise FileNotFoundError(path)
-        libc = ctypes.CDLL(None, use_errno=True)
-        if libc.setns(descriptor, CLONE_NEWNET) != 0:
-            raise OSError(ctypes.get_errno(), "setns")
-    finally:
-        os.close(descriptor)
+        value = importlib.import_module(f"rsttrace.enrich.answers.{kind}").answer(about)
+        _say(channel, number, value)
+    except Exception:
+        _say(channel, number, None)
 
 
-def out_rsts() -> dict[str, dict[str, int]]:
-    """TcpOutRsts by namespace, each with the time at which it was read (CLOCK_MONOTONIC)."""
-    found = {}
-    for inode, path in namespaces():
-        with contextlib.suppress(OSError, ValueError):
-            enter(path, inode)
-            count = snmp_value(Path("/proc/self/net/snmp").read_text(), "Tcp:", "OutRsts")
-            found[str(inode)] = {"OutRsts": count, "time_ns": time.monotonic_ns()}
-    return found
-
-
-def snmp_value(text: str, group: str, name: str) -> int:
-    """One number of /proc/net/snmp; ValueError if it is not there."""
-    rows = [line.split() for line in text.splitlines() if line.startswith(group)]
-    if len(rows) != 2:
-        raise ValueError(group)
-    return int(rows[1][rows[0].index(name)])
-
-
-def rules_of(inode: int) -> dict[str, Any]:
-    """The firewall of one namespace (enrich.firewall.to_json)."""
-    from rsttrace.enrich.firewall import Firewall, to_json
-    from rsttrace.enrich.rulesets import collect
-
-    path = next((path for other, path in namespaces() if other == inode), None)
-    if path is None:
-        return to_json(Firewall(problem="the network namespace is gone"))
-    try:
-        enter(path, inode)
-    except OSError as err:
-        return to_json(Firewall(problem=f"the network namespace cannot be entered: {err.strerror}"))
-    _limit_memory()
-    legacy = {"ip": _has_legacy("ip_tables_names"), "ip6": _has_legacy("ip6_tables_names")}
-    try:
-        return to_json(collect(_run, has_nf_tables(), legacy))
-    except MemoryError:
-        return to_json(Firewall(problem="the ruleset is too large"))
-
-
-def _limit_memory() -> None:
-    import resource
-
-    resource.setrlimit(resource.RLIMIT_AS, (CHILD_MEMORY, CHILD_MEMORY))
-
-
-def _has_legacy(name: str) -> bool:
-    try:
-        return bool(Path("/proc/self/net", name).read_text().strip())
-    except OSError:
-        return False
-
-
-def has_nf_tables(modules: str = "/lib/modules") -> bool:
-    """Asking nft loads the kernel's nf_tables; where it is not loaded there are no rules."""
-    if os.path.exists("/sys/module/nf_tables"):
-        return True
-    try:
-        built_in = Path(modules, os.uname().release, "modules.builtin").read_text()
-    except OSError:
-        return True  # no modules at all
-    return "/nf_tables.ko" in built_in
-
-
-def _run(argv: Sequence[str]) -> str:
-    """The output of a command that shows rules; no shell, no input, a known environment."""
-    import subprocess
-
-    from rsttrace.enrich.rulesets import CommandFailed
-
-    try:
-        done = subprocess.run(
-            argv,
-            env=ENVIRONMENT,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=COMMAND_SECONDS,
-            check=False,
-        )
-    except FileNotFoundError as err:
-        raise CommandFailed(f"{argv[0]} is not installed") from err
-    except subprocess.TimeoutExpired as err:
-        raise CommandFailed(f"{argv[0]} took too long") from err
-    except OSError as err:
-        raise CommandFailed(f"{argv[0]}: {err.strerror}") from err
-    if done.returncode:
-        words = done.stderr.decode(errors="replace").strip().splitlines()
-        raise CommandFailed(f"{argv[0]}: {words[0] if words else 'failed'}")
-    return done.stdout.decode(errors="replace")
+def _say(channel: int, number: Any, value: Any) -> None:
+    os.write(channel, json.dumps({"id": number, "value": value}).encode())
 
 
 if __name__ == "__main__":

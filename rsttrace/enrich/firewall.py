@@ -10,9 +10,11 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from rsttrace.output import printable
+
+T = TypeVar("T")
 
 RESET, DROP = "reset", "drop"
 LEGACY = "-legacy"  # how the name of a tool ends whose rules are not in nf_tables
@@ -74,9 +76,9 @@ class Firewall:
     problem: str = ""
 
 
-def said_for(said: Iterable[tuple[int, Firewall]], time_ns: int) -> Firewall | None:
+def said_for(said: Iterable[tuple[int, T]], time_ns: int) -> T | None:
     """Of what was said and when: the first after this time."""
-    return next((firewall for when, firewall in said if when >= time_ns), None)
+    return next((answer for when, answer in said if when >= time_ns), None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,17 +8,18 @@ from __future__ import annotations
 import ipaddress
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
-from rsttrace.enrich.live import PROC, pids, read_process, socket_inodes
+from rsttrace.enrich.live import read_process
+from rsttrace.enrich.owners import PROC, Held, pids
 from rsttrace.listeners import Listener
 
 LISTEN_STATE = "0A"
 
 
-def listening() -> list[Listener]:
-    """All listeners of all namespaces that have a process, with their owners."""
-    owners: dict[int, int] = {}
+def listening(owners: Mapping[int, Held]) -> list[Listener]:
+    """All listeners of all namespaces that have a process; ``owners`` as owners.everyone()."""
     spaces: dict[int, int] = {}
     for pid in pids():
         try:
@@ -26,8 +27,6 @@ def listening() -> list[Listener]:
         except OSError:
             continue
         spaces.setdefault(space, pid)
-        for inode in socket_inodes(pid):
-            owners.setdefault(inode, pid)
     found = []
     for space, pid in spaces.items():
         for name in ("tcp", "tcp6"):
@@ -35,7 +34,7 @@ def listening() -> list[Listener]:
     return found
 
 
-def _read_table(path: Path, netns: int, owners: dict[int, int]) -> list[Listener]:
+def _read_table(path: Path, netns: int, owners: Mapping[int, Held]) -> list[Listener]:
     found = []
     try:
         with path.open() as file:
@@ -50,10 +49,10 @@ def _read_table(path: Path, netns: int, owners: dict[int, int]) -> list[Listener
     return found
 
 
-def _listener(fields: list[str], netns: int, owners: dict[int, int]) -> Listener:
+def _listener(fields: list[str], netns: int, owners: Mapping[int, Held]) -> Listener:
     address, port = fields[1].split(":")
     inode = int(fields[9])
-    pid = owners.get(inode, 0)
+    pid = owners.get(inode, (0, ""))[0]
     process = read_process(pid) if pid else None
     return Listener(
         netns, _address(address), int(port, 16), inode, pid, process.comm if process else ""

@@ -1,28 +1,26 @@
-"""Answers from the running system: /proc and /run/netns. Cached, bounded in time."""
+"""Answers from the running system: /proc, /run/netns and the helper process. Cached, bounded."""
 
 from __future__ import annotations
 
-import contextlib
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from rsttrace.enrich import Process
-from rsttrace.enrich.asking import NO_HELPER, FirewallMemory
+from rsttrace.enrich.answering import Answers, Helper, NoHelper, Noted
+from rsttrace.enrich.answers.namespaces import host
+from rsttrace.enrich.asking import Credit
+from rsttrace.enrich.cgroup import paths_in, telling
 from rsttrace.enrich.firewall import Firewall
+from rsttrace.enrich.owners import PROC, Held, Owners
+from rsttrace.enrich.place import Place, Question
 from rsttrace.output import printable
 
-PROC = Path("/proc")
 RUN_NETNS = Path("/run/netns")
-SCAN_SECONDS = 0.2
-SCAN_BURST = 0.5  # seconds of scanning at once
-SCAN_SHARE = 0.1  # of the time, in the long run
 CACHE_SECONDS = 2.0
 NEW_NAMESPACE_SECONDS = 0.1
 CACHE_SIZE = 4096
-
-Noted = Callable[[str, str, object], None]
 
 
 def not_noted(_kind: str, _key: str, _value: object) -> None:
@@ -32,21 +30,35 @@ def not_noted(_kind: str, _key: str, _value: object) -> None:
 class LiveContext:
     """Context of this host. ``noted(kind, key, answer)`` is told every new answer.
 
-    ``rules_of`` asks for the firewall rules of a namespace (asking.Broker).
+    ``helper``: the process that may look into namespaces (asking.Broker). ``meanwhile`` is called
+    at least every few milliseconds while something is looked up.
     """
 
     def __init__(
-        self, noted: Noted = not_noted, rules_of: Callable[[int], Firewall] | None = None
+        self,
+        noted: Noted = not_noted,
+        helper: Helper | None = None,
+        meanwhile: Callable[[], None] | None = None,
     ) -> None:
         self._noted = noted
-        self._firewalls = FirewallMemory(rules_of or (lambda _netns: NO_HELPER), noted)
+        self._meanwhile = meanwhile or (lambda: None)
+        self._owners = Owners(self._meanwhile)
+        self._credit = Credit()
+        self._answers = Answers(helper or NoHelper(), noted, self._credit)
         self._processes: dict[int, tuple[float, Process | None]] = {}
-        self._owners: dict[int, int] = {}
-        self._credit = SCAN_BURST
-        self._credited = time.monotonic()
+        self._told_owners: dict[int, int] = {}
         self._netns: dict[int, str] = {}
         self._named = -CACHE_SECONDS
         self._told: dict[int, str | None] = {}
+
+    def be_patient(self) -> None:
+        """Look up more, and wait longer: for a report at the end, not for live output."""
+        self._credit.be_patient()
+        self._owners.be_patient()
+
+    def know_owners(self, places: dict[int, Held]) -> None:
+        """Who holds which socket now (owners.everyone())."""
+        self._owners.learn(places)
 
     def process(self, pid: int) -> Process | None:
         """From /proc/PID; remembered, so that a process that just died keeps its name."""
@@ -62,34 +74,15 @@ class LiveContext:
             self._noted("process", str(pid), [fresh.comm, fresh.exe, fresh.cmdline, fresh.cgroup])
         return fresh
 
-    def socket_owner(self, inode: int) -> int | None:
-        """By the links in /proc/PID/fd, at most SCAN_SECONDS per scan."""
-        if inode in self._owners and _holds(self._owners[inode], inode):
-            return self._owners[inode]
-        if self._may_scan():
-            self._scan()
-        pid = self._owners.get(inode)
-        if pid is not None:
+    def socket_owner(self, inode: int, likely: Iterable[int] = ()) -> int | None:
+        """By the links in /proc/PID/fd (enrich/owners.py)."""
+        pid = self._owners.find(inode, likely)
+        if pid is not None and self._told_owners.get(inode) != pid:
+            if len(self._told_owners) >= CACHE_SIZE:
+                self._told_owners.clear()
+            self._told_owners[inode] = pid
             self._noted("owner", str(inode), pid)
         return pid
-
-    def _may_scan(self) -> bool:
-        """A scan is dear on a large host: a burst, then a tenth of the time at most."""
-        now = time.monotonic()
-        self._credit = min(SCAN_BURST, self._credit + (now - self._credited) * SCAN_SHARE)
-        self._credited = now
-        return self._credit > 0
-
-    def _scan(self) -> None:
-        start = time.monotonic()
-        found: dict[int, int] = {}
-        for pid in pids():
-            for inode in socket_inodes(pid):
-                found.setdefault(inode, pid)
-            if time.monotonic() - start > SCAN_SECONDS:
-                break
-        self._owners = {**self._owners, **found} if len(self._owners) < CACHE_SIZE else found
-        self._credit -= time.monotonic() - start
 
     def netns_name(self, inode: int) -> str | None:
         """``host`` for process 1's, else the name under /run/netns, else None."""
@@ -98,6 +91,7 @@ class LiveContext:
         if now - self._named > patience:
             self._netns, self._named = _netns_names(), now
         name = self._netns.get(inode)
+        self._meanwhile()  # once for each reset
         if self._told.get(inode, "") != name:
             self._told[inode] = name
             self._noted("netns", str(inode), name)
@@ -105,36 +99,17 @@ class LiveContext:
 
     def firewall(self, netns: int, time_ns: int) -> Firewall:
         """From the helper process, soon after ``time_ns``; remembered."""
-        return self._firewalls.firewall(netns, time_ns)
+        return self._answers.firewall(netns, time_ns)
 
+    def place(self, question: Question, time_ns: int) -> Place:
+        """From the helper process, soon after ``time_ns``; remembered."""
+        return self._answers.place(question, time_ns)
 
-def pids() -> Iterator[int]:
-    """Processes that exist now."""
-    try:
-        names = os.listdir(PROC)
-    except OSError:
-        return
-    yield from (int(name) for name in names if name.isdigit())
-
-
-def socket_inodes(pid: int) -> Iterator[int]:
-    """Inodes of the sockets a process has open; nothing if it is gone or hidden."""
-    directory = f"{PROC}/{pid}/fd"
-    try:
-        names = os.listdir(directory)
-    except OSError:
-        return
-    for name in names:
-        try:
-            link = os.readlink(f"{directory}/{name}")
-        except OSError:
-            continue
-        if link.startswith("socket:["):
-            yield int(link[8:-1])
-
-
-def _holds(pid: int, inode: int) -> bool:
-    return inode in socket_inodes(pid)
+    def user_frames(
+        self, pid: int, addresses: tuple[int, ...], words: tuple[int, ...]
+    ) -> tuple[str, ...]:
+        """From the helper process; remembered, since a server closes at few places."""
+        return self._answers.user_frames(pid, addresses, words)
 
 
 def read_process(pid: int) -> Process | None:
@@ -154,12 +129,12 @@ def read_process(pid: int) -> Process | None:
 
 
 def _cgroup(base: Path) -> str:
-    """Path in the unified hierarchy (cgroups(7)), empty if it is not known."""
-    with contextlib.suppress(OSError):
-        for line in (base / "cgroup").read_text().splitlines():
-            if line.startswith("0::"):
-                return line[3:]
-    return ""
+    """The telling one of its control groups, empty if none is known."""
+    try:
+        raw = (base / "cgroup").read_bytes()
+    except OSError:
+        return ""
+    return telling(paths_in(raw))
 
 
 def _netns_names() -> dict[int, str]:
@@ -173,6 +148,6 @@ def _netns_names() -> dict[int, str]:
             names[entry.stat().st_ino] = entry.name
         except OSError:
             continue
-    with contextlib.suppress(OSError):
-        names[os.stat(PROC / "1" / "ns" / "net").st_ino] = "host"
+    if first := host()[0]:
+        names[first] = "host"
     return names

@@ -19,7 +19,13 @@ HOOKS: Mapping[str, str] = {
     "inet_sock_set_state": "the state before an abort, and the age of the connection",
     "inet_sk_error_report": "the errno of aborts without a reset (kernels before 5.14 lack it)",
 }
+# hooks that are attached only where they are asked for -> what is lost without them
+ON_DEMAND: Mapping[str, str] = {
+    "sched_process_fork": "which processes a watched one has started",
+}
 ENUMS = ("sk_rst_reason", "skb_drop_reason")
+# helper functions of the kernel that the programs can do without
+HELPERS = ("get_current_task_btf", "task_pt_regs")
 
 _OFF = re.compile(r"\bOFF\((\w+),\s*(\w+)\)")
 _READ = re.compile(r"\bREAD\([^;]*?,\s*(\w+),\s*(\w+)\)")
@@ -32,7 +38,9 @@ class Features:
     """Facts about the running kernel that the loader and the decoder need.
 
     ``args`` maps each hook this kernel has to its number of arguments, ``offsets`` maps
-    (struct, member) to a byte offset or None, ``enums`` maps an enum to its names by number.
+    (struct, member) to a byte offset or None, ``enums`` maps an enum to its names by number,
+    ``helpers`` those of HELPERS that this kernel has to their numbers, ``on_demand`` those hooks of
+    ON_DEMAND that it has.
     """
 
     args: Mapping[str, int]
@@ -40,6 +48,8 @@ class Features:
     enums: Mapping[str, Mapping[int, str]]
     page_struct_size: int
     missing_hooks: tuple[str, ...] = field(default=())
+    helpers: Mapping[str, int] = field(default_factory=dict)
+    on_demand: tuple[str, ...] = field(default=())
 
     @property
     def missing_members(self) -> list[str]:
@@ -69,7 +79,8 @@ def short_names(enum: Mapping[int, str], *prefixes: str) -> dict[int, str]:
 def probe(source: str, path: Path = VMLINUX) -> Features:
     """Ask BTF for everything that ``source`` (all of bpf/*.c and *.h) uses."""
     members = used_members(source)
-    names = {s for s, _ in members} | set(ENUMS) | {"page"} | {f"btf_trace_{h}" for h in HOOKS}
+    names = {s for s, _ in members} | {*ENUMS, "page", "bpf_func_id"}
+    names |= {f"btf_trace_{h}" for h in (*HOOKS, *ON_DEMAND)}
     btf = Btf.load(names, path)
     structs = {s: btf.members(s) for s in {s for s, _ in members}}
     args = {h: n for h in HOOKS if (n := btf.tracepoint_args(h)) is not None}
@@ -82,4 +93,10 @@ def probe(source: str, path: Path = VMLINUX) -> Features:
         },
         page_struct_size=btf.size("page") or 64,
         missing_hooks=tuple(h for h in HOOKS if h not in args),
+        helpers={
+            name: number
+            for number, name in short_names(btf.enum("bpf_func_id"), "BPF_FUNC_").items()
+            if name in HELPERS
+        },
+        on_demand=tuple(h for h in ON_DEMAND if btf.tracepoint_args(h) is not None),
     )

@@ -20,11 +20,12 @@ from typing import Any
 
 from rsttrace.errors import CannotTrace
 from rsttrace.kernel.credentials import not_uid_zero
-from rsttrace.kernel.features import HOOKS, Features, probe
+from rsttrace.kernel.features import HOOKS, ON_DEMAND, Features, probe
 
 HEADERS = ("record.h", "common.h", "socket.h", "packet.h")
 NEEDED = ("tcp_send_reset", "tcp_receive_reset", "net_dev_queue")
 KEEP_ALL = "1"
+FOLLOWING = ("followed", "not_followed")  # maps of sched_process_fork
 # bcc asks clang for debug information and for -O2, then optimizes the module itself: without
 # these two the start takes a third longer
 QUICK = ("-g0", "-Xclang", "-disable-llvm-passes")
@@ -94,6 +95,7 @@ def compile_flags(features: Features, keep: str) -> list[str]:
     drop = {name: number for number, name in features.enums["skb_drop_reason"].items()}
     flags = [f"-DOFF_{s}__{m}={-1 if o is None else o}" for (s, m), o in features.offsets.items()]
     flags += [f"-DNARGS_{hook}={n}" for hook, n in features.args.items()]
+    flags += [f"-DFN_{helper}={n}" for helper, n in features.helpers.items()]
     return [
         *flags,
         f"-DNETFILTER_DROP={drop.get('NETFILTER_DROP', -1)}",
@@ -127,7 +129,7 @@ def prepare() -> Prepared:
     """Check rights, bcc, BTF and tracepoints; CannotTrace with the remedy if one is missing."""
     check_rights()
     bcc = import_bcc()
-    features = probe(read_sources())
+    features = probe(read_sources((*HOOKS, *ON_DEMAND)))
     lacking = [h for h in NEEDED if h not in features.args]
     if lacking:
         raise CannotTrace(
@@ -138,11 +140,14 @@ def prepare() -> Prepared:
 
 
 def load_in_background(
-    prepared: Prepared, keep: str = KEEP_ALL, skip: tuple[str, ...] = ()
+    prepared: Prepared,
+    keep: str = KEEP_ALL,
+    skip: tuple[str, ...] = (),
+    extra: tuple[str, ...] = (),
 ) -> Future[Kernel]:
     """Compile in a thread: the compiler is C and leaves Python free for other work."""
     pool = ThreadPoolExecutor(1)
-    loading = pool.submit(Kernel, prepared, keep, skip)
+    loading = pool.submit(Kernel, prepared, keep, skip, extra)
     pool.shutdown(wait=False)
     return loading
 
@@ -151,13 +156,27 @@ class Kernel:
     """The loaded programs. ``bpf`` is the bcc object; ``features`` what the kernel has."""
 
     def __init__(
-        self, prepared: Prepared, keep: str = KEEP_ALL, skip: tuple[str, ...] = ()
+        self,
+        prepared: Prepared,
+        keep: str = KEEP_ALL,
+        skip: tuple[str, ...] = (),
+        extra: tuple[str, ...] = (),
     ) -> None:
-        """Load all hooks this kernel has but those in ``skip``; CannotTrace if it cannot."""
+        """Load all hooks this kernel has but those in ``skip``; CannotTrace if it cannot.
+
+        ``extra``: hooks of ON_DEMAND that are wanted as well, if this kernel has them.
+        """
         self.features = prepared.features
         self.hooks = tuple(h for h in self.features.args if h not in skip)
+        self.hooks += tuple(h for h in self.features.on_demand if h in extra)
         self.bpf = self._load(prepared.bcc, keep)
-        self._tables = {name: self.bpf[name] for name in ("events", "lost", "page_bases")}
+        names = ("events", "lost", "page_bases", *(FOLLOWING if self.follows else ()))
+        self._tables = {name: self.bpf[name] for name in names}
+
+    @property
+    def follows(self) -> bool:
+        """Can it tell which processes a followed one starts?"""
+        return "sched_process_fork" in self.hooks
 
     def _load(self, bcc: Any, keep: str) -> Any:
         os.environ["BCC_KERNEL_SOURCE"] = str(bpf_dir())
@@ -188,6 +207,22 @@ class Kernel:
     def lost(self) -> int:
         """Records that did not fit into the perf buffer, over all hooks and CPUs."""
         return sum(sum(per_cpu) for per_cpu in self._tables["lost"].values())
+
+    def follow(self, pid: int) -> None:
+        """From now on everything that this process starts is followed as well."""
+        self._tables["followed"][ctypes.c_uint32(pid)] = ctypes.c_uint32(0)
+
+    def is_followed(self, pid: int) -> bool:
+        """Is, or was, this process followed?"""
+        return ctypes.c_uint32(pid) in self._tables["followed"]
+
+    def followed(self) -> set[int]:
+        """All processes that were followed so far, also those that have ended."""
+        return {key.value for key in self._tables["followed"]}
+
+    def not_followed(self) -> int:
+        """How many processes should have been followed, but there were too many."""
+        return int(self._tables["not_followed"][ctypes.c_int(0)].value)
 
     def close(self) -> None:
         """Detach and unload."""

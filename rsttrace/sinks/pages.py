@@ -39,6 +39,7 @@ def cause_page(cause: Cause) -> str:
         _section("THE END THAT SENDS THE RESET SEES", cause.sender_sees),
         _section("THE END THAT GETS IT SEES", cause.receiver_sees),
         _items("WHAT TO CHANGE", cause.remedies),
+        _section("SETTINGS THAT BEAR ON IT (SYSCTL)", ", ".join(cause.settings)),
         _items("HOW TO CONFIRM", cause.confirm),
         _items("TOLD APART FROM", tuple(f"{_named(a)}: {b}" for a, b in cause.told_apart_from)),
         _section("KERNEL REASONS", ", ".join(cause.kernel_reasons)),

@@ -1,0 +1,41 @@
+"""Why a handshake came to nothing: a full accept queue, or SYN cookies."""
+
+from __future__ import annotations
+
+from rsttrace.advice.commands import slow_accept, sysctl
+from rsttrace.advice.fit import Fit
+from rsttrace.advice.queue import Queue, queue_of, raise_limit
+from rsttrace.causes.case import Case
+from rsttrace.enrich.place import Place
+
+CAUSE = "ack-to-listener"
+WANTS = ("sockets",)
+COOKIES = "net.ipv4.tcp_syncookies"
+QUEUE, FLOOD = "see whether the accept queue overflows", "see whether SYN cookies are sent"
+
+
+def fit(case: Case, place: Place) -> Fit | None:
+    """The queue now tells only if it is still full."""
+    queue, cookies = queue_of(case, place), place.number(COOKIES)
+    if queue and queue.waiting > queue.limit:
+        remedies = (*raise_limit(case, queue), slow_accept(case))
+        return Fit(remedies, _seen(queue, cookies), settles=(QUEUE,))
+    if cookies == 2:
+        why = "is 2: SYN cookies for every connection; 1 sends them only in a flood"
+        return Fit(
+            (f"{sysctl(case, COOKIES, 1)}  # {why}",), _seen(queue, cookies), settles=(FLOOD,)
+        )
+    if queue and queue.half_open is not None and queue.half_open >= max(1, queue.limit):
+        return Fit(raise_limit(case, queue), _seen(queue, cookies), settles=(FLOOD,))
+    return Fit((), _seen(queue, cookies)) if queue else None
+
+
+def _seen(queue: Queue | None, cookies: int | None) -> tuple[str, ...]:
+    """inet_csk_reqsk_queue_is_full(): half-open ones have the limit of the accept queue."""
+    if queue is None or queue.half_open is None:
+        return queue.evidence if queue else ()
+    then = "SYNs are dropped" if cookies == 0 else "SYN cookies are sent"
+    return (
+        *queue.evidence,
+        f"half-open connections now: {queue.half_open}; {then} from {queue.limit} on",
+    )
