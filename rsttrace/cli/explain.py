@@ -16,12 +16,15 @@ from rsttrace.errors import EXIT_FAILURE, EXIT_OK, EXIT_USAGE, RsttraceError
 
 if TYPE_CHECKING:
     from rsttrace.causes import Word
+    from rsttrace.explain import Explained
+    from rsttrace.recording import Recording
 
 NO_RESET = "No reset is known to depend on it."
 
 
 @click.command("explain")
 @click.argument("what")
+@click.option("-r", "--report", is_flag=True, help="Of a recording: one report, as diagnose.")
 @output_options
 def command(what: str, **options: Any) -> int:
     """Explain WHAT: a cause, a kernel reason, an errno, a counter, a message, or a recording.
@@ -32,11 +35,16 @@ def command(what: str, **options: Any) -> int:
     rsttrace explain ECONNRESET             an error the application got
     rsttrace explain "socket hang up"       a message, or a pasted line of a log
     rsttrace explain out.rec                a recording (rsttrace --record out.rec)
+    rsttrace explain out.rec --report       the same as one report, the worst first
     """
     from rsttrace.causes import catalogue, words
     from rsttrace.causes.lookup import find_in_text, find_word
     from rsttrace.sinks.pages import cause_page, word_page
 
+    if options["report"] and not _is_path(what):
+        raise RsttraceError(f"{what!r} is no file.", "--report needs a recording.", EXIT_USAGE)
+    if options["report"]:
+        return _replay(Path(what), options)
     if what in catalogue():
         click.echo(cause_page(catalogue()[what]))
         return EXIT_OK
@@ -79,14 +87,24 @@ def _other_word(what: str) -> Word | None:
 
 
 def _replay(path: Path, options: dict[str, Any]) -> int:
-    from rsttrace.cli.show import make_sink
-    from rsttrace.output import Output
     from rsttrace.recording import Recording
     from rsttrace.replay import replay
-    from rsttrace.sinks.totals import Totals
 
     recording = Recording(path)
     explained = replay(recording)
+    (_report if options["report"] else _tell)(recording, explained, options)
+    if recording.complete:
+        return EXIT_OK
+    click.echo(f"rsttrace: {path} was cut off; this is what it holds.", err=True)
+    return EXIT_FAILURE
+
+
+def _tell(recording: Recording, explained: list[Explained], options: dict[str, Any]) -> None:
+    """One reset after the other."""
+    from rsttrace.cli.show import make_sink
+    from rsttrace.output import Output
+    from rsttrace.sinks.totals import Totals
+
     start = explained[0].reset.time_ns if explained else 0
     sink = make_sink(options, recording.host.get("wall_offset_ns", 0), start)
     output, totals = Output(sys.stdout), Totals(lost=recording.lost)
@@ -97,7 +115,25 @@ def _replay(path: Path, options: dict[str, Any]) -> int:
         totals.add(one)
         output.write(sink.reset(one))
     output.write(sink.summary(totals))
-    if recording.complete:
-        return EXIT_OK
-    click.echo(f"rsttrace: {path} was cut off; this is what it holds.", err=True)
-    return EXIT_FAILURE
+
+
+def _report(recording: Recording, explained: list[Explained], options: dict[str, Any]) -> None:
+    """All in one."""
+    from rsttrace.output import Output, terminal_width, wants_colour
+    from rsttrace.report.model import Watch
+    from rsttrace.report.sink import ReportSink
+    from rsttrace.sinks.totals import Totals
+
+    sink = ReportSink(
+        width=terminal_width(sys.stdout),
+        colour=wants_colour(options["color"], sys.stdout),
+        verbose=options["verbose"],
+        as_json=options["as_json"],
+        wall_offset_ns=recording.host.get("wall_offset_ns", 0),
+    )
+    totals = Totals(lost=recording.lost)
+    for one in explained:
+        totals.add(one)
+        sink.reset(one)
+    what = f"this host, from the recording {recording.path.name}"
+    Output(sys.stdout).write(sink.report(totals, Watch(what, recording.host, 0.0)))

@@ -39,9 +39,11 @@ class BlockSink:
         """The head line, the sentence, and what supports and follows from it."""
         verdict = explained.verdict
         here = explained.reset.direction in (RECEIVED, REJECTED, NONE)
-        lines = [*self._head(explained), *self._wrap(verdict.summary)]
         related = explained.related
         echo = bool(related and (verdict.benign or related.cause == verdict.cause))
+        short = echo or self._verbose  # no news, or said in its own line
+        where = "" if short else words.container_words(explained)
+        lines = [*self._head(explained), *self._wrap(f"{verdict.summary} {where}")]
         if echo or self._verbose:
             lines += self._labelled("after", words.related_words(explained))
         if echo and not self._verbose:
@@ -51,7 +53,7 @@ class BlockSink:
         if verdict.benign:
             lines += self._labelled("fix", "nothing: this is harmless")
         elif verdict.remedies:
-            lines += self._labelled("fix", verdict.remedies[0])
+            lines += self._remedy("fix", verdict.remedies[0])
         if self._verbose:
             lines += self._details(explained)
         return "\n".join(lines) + "\n"
@@ -85,15 +87,17 @@ class BlockSink:
         lines = []
         for evidence in explained.verdict.evidence:
             lines += self._labelled("because", evidence)
+        lines += self._labelled("process", words.process_words(explained))
         lines += self._labelled("trigger", words.trigger_words(explained))
         lines += self._labelled("packet", words.packet_words(explained))
         lines += self._labelled("socket", words.socket_words(explained))
         lines += self._labelled("netns", explained.facts.netns_name or "")
         lines += [" " * INDENT + row for row in diagram(explained, self._width - INDENT)]
         for remedy in explained.verdict.remedies[1:]:
-            lines += self._labelled("or", remedy)
+            lines += self._remedy("or", remedy)
         stack = explained.reset.frames
         lines += self._labelled("stack", " < ".join(stack))
+        lines += self._labelled("user", " < ".join(explained.facts.user_frames))
         return lines
 
     def _wrap(self, text: str) -> list[str]:
@@ -117,15 +121,19 @@ class BlockSink:
                 return text[: ends[-1]]
         return text
 
+    def _remedy(self, label: str, text: str) -> list[str]:
+        rows = words.command_rows(text, self._width - INDENT - LABEL, self._verbose)
+        return self._rows(label, rows) if rows else self._labelled(label, text)
+
     def _labelled(self, label: str, text: str) -> list[str]:
-        text = " ".join(text.split())
-        if not text:
-            return []
+        text, width = " ".join(text.split()), self._width - INDENT - LABEL
+        lines = None if self._verbose else 2
+        return self._rows(
+            label, textwrap.wrap(text, width, break_on_hyphens=False, max_lines=lines)
+        )
+
+    def _rows(self, label: str, rows: list[str]) -> list[str]:
         head = " " * INDENT + f"{label:{LABEL}}"
-        if self._verbose:
-            rows = textwrap.wrap(text, self._width - len(head), break_on_hyphens=False)
-        else:
-            rows = textwrap.wrap(text, self._room(), break_on_hyphens=False, max_lines=2)
         painted = self._paint("label", head)
         return [(painted if i == 0 else " " * len(head)) + row for i, row in enumerate(rows)]
 

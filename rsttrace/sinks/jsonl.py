@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
 from rsttrace.completeness import Completeness
 from rsttrace.enrich import Process
+from rsttrace.enrich.cgroup import Home
+from rsttrace.enrich.place import Place
 from rsttrace.explain import Explained
 from rsttrace.model import Reset
 from rsttrace.packet import Packet
 from rsttrace.sinks.totals import Totals
 
 SCHEMA = 1
+PLACE_PARTS = ("sockets", "path", "peer", "conntrack")
 
 
 def rfc3339(ns: int) -> str:
@@ -75,10 +79,35 @@ def process_object(explained: Explained) -> dict[str, Any] | None:
     return None
 
 
-def _cgroup(explained: Explained) -> str | None:
-    """Control group of the owner."""
-    owner = explained.facts.owner or explained.facts.closer
-    return (owner.cgroup or None) if owner else None
+def container_object(home: Home | None) -> dict[str, Any] | None:
+    """The container that a process lives in; null if it is in none, or only watches over one."""
+    if home is None or home.monitor or not (home.container_id or home.pod):
+        return None
+    return {"id": home.container_id, "runtime": home.runtime, "pod": home.pod}
+
+
+def place_object(place: Place | None) -> dict[str, Any] | None:
+    """What the host said of the place of the reset; null if it was not asked."""
+    if place is None:
+        return None
+    parts: dict[str, Any] = {name: getattr(place, name) for name in PLACE_PARTS}
+    return {
+        "settings": dict(place.settings),
+        **{name: part and asdict(part, dict_factory=_no_empty) for name, part in parts.items()},
+        "problems": dict(place.problems),
+    }
+
+
+def _no_empty(items: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An empty text is one that does not apply."""
+    return {name: None if value == "" else value for name, value in items}
+
+
+def user_stack(explained: Explained) -> list[str]:
+    """Names, or the bare addresses where there are none."""
+    decided = explained.reset.decided
+    names = explained.facts.user_frames
+    return list(names) if names or not decided else [hex(a) for a in decided.ustack]
 
 
 def _process(process: Process, tid: int | None, role: str) -> dict[str, Any]:
@@ -96,7 +125,8 @@ def reset_object(explained: Explained, wall_offset_ns: int) -> dict[str, Any]:
     """The ``reset`` object of the schema."""
     reset, verdict, flow = explained.reset, explained.verdict, explained.reset.flow
     decided, dropped = reset.decided, reset.trigger_drop or reset.judged
-    wire = reset.wire
+    wire, owner = reset.wire, explained.facts.owner or explained.facts.closer
+    home = owner.home if owner else None
     return {
         "schema": SCHEMA,
         "type": "reset",
@@ -127,14 +157,17 @@ def reset_object(explained: Explained, wall_offset_ns: int) -> dict[str, Any]:
         "drop_reason_raw": dropped.drop_reason_raw if dropped and dropped.drop_reason else None,
         "process": process_object(explained),
         "netns": {"inode": flow.netns or None, "name": explained.facts.netns_name},
-        "cgroup": _cgroup(explained),
-        "container": None,
+        "cgroup": (owner.cgroup or None) if owner else None,
+        "unit": home.unit if home else None,
+        "container": container_object(home),
         "interface": wire.dev if wire and wire.dev else None,
         "packet": packet_object(reset.packet),
         "trigger": packet_object(reset.trigger),
         "socket": socket_object(reset),
         "kernel_stack": list(reset.frames),
-        "user_stack": [hex(a) for a in decided.ustack] if decided else [],
+        "user_stack": user_stack(explained),
+        "place": place_object(explained.facts.place),
+        "settings": dict(verdict.settings),
         "peer_id": reset.peer.id if reset.peer else None,
         "related": explained.related.id if explained.related else None,
         "suppressed_cause": verdict.suppressed_cause,

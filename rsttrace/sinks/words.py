@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import textwrap
 import time
 from collections.abc import Callable
 
@@ -64,6 +66,8 @@ _NOISE = {
 }
 _ENDS = ("process_backlog", "__napi_poll", "net_rx_action", "handle_softirqs", "__do_softirq")
 MAX_FRAMES = 6
+_SHELL_WORD = re.compile(r"""(?:'[^']*'|"[^"]*"|\S)+""")
+MAX_COMMAND = 240  # characters of a command line
 
 
 def wall_clock(wall_offset_ns: int) -> Clock:
@@ -139,6 +143,50 @@ def kernel_words(explained: Explained, room: int = 10**6) -> str:
     while len(chain) > left and " > " in chain:
         chain = chain.split(" > ", 1)[1]
     return head + chain
+
+
+def command_rows(remedy: str, width: int, whole: bool = True) -> list[str]:
+    """``COMMAND  # WHY`` in rows that can be pasted as they are; no rows for any other remedy.
+
+    Not ``whole``: two rows, or as many as the command needs.
+    """
+    command, sign, why = remedy.partition("  # ")
+    if not sign:
+        return []
+    if len(remedy) <= width:
+        return [remedy]
+    rows = [""]
+    for word in _SHELL_WORD.findall(command):
+        if rows[-1] and len(rows[-1]) + 1 + len(word) > width - 2:  # room for " \\"
+            rows.append("")
+        rows[-1] = f"{rows[-1]} {word}".lstrip()
+    rows = [f"{row} \\" for row in rows[:-1]] + rows[-1:]
+    if whole:
+        rows += [f"# {row}" for row in textwrap.wrap(why, width - 2)]
+    elif len(rows) == 1:
+        rows.append("# " + textwrap.shorten(why, width - 2, placeholder=" ..."))
+    return rows
+
+
+def container_words(explained: Explained) -> str:
+    """A sentence on the container of the owner; nothing if it is in none."""
+    owner = explained.facts.owner or explained.facts.closer
+    home = owner.home if owner else None
+    if owner is None or home is None or home.monitor or not home.container:
+        return ""
+    return f"{owner.name} belongs to {home.words}."
+
+
+def process_words(explained: Explained) -> str:
+    """The owner with its unit or container and its command line."""
+    owner = explained.facts.owner or explained.facts.closer
+    if owner is None:
+        return ""
+    where = f" ({owner.home.words})" if owner.home else ""
+    command = owner.cmdline or owner.exe
+    if len(command) > MAX_COMMAND:
+        command = command[: MAX_COMMAND - 4] + " ..."
+    return f"{owner.name}{where}: {command}" if command else f"{owner.name}{where}"
 
 
 def trigger_words(explained: Explained) -> str:
