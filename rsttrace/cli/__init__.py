@@ -13,7 +13,7 @@ from rsttrace import __version__
 from rsttrace.errors import EXIT_FAILURE, EXIT_OK, RsttraceError
 from rsttrace.output import ReaderGone, fill_standard_files, silence_stdout
 
-COMMANDS = ("trace", "explain", "causes", "lab", "doctor")
+COMMANDS = ("trace", "diagnose", "explain", "causes", "lab", "doctor")
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 EXIT_INTERRUPTED = 130  # as a shell says it
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
@@ -24,6 +24,8 @@ Examples:
   sudo rsttrace                       explain every reset as it happens
   sudo rsttrace -P 443 -1             port 443 only, one line for each
   sudo rsttrace -d 60 -j > out.jsonl  one minute as JSON Lines
+  sudo rsttrace diagnose              watch for 30 s, then one report
+  sudo rsttrace diagnose -- curl URL  why does this command get reset?
   sudo rsttrace --record out.rec      keep it; later: rsttrace explain out.rec
   rsttrace explain linger-zero        what a cause means and what to change
   sudo rsttrace lab run closed-port   make a reset happen and see it explained
@@ -38,6 +40,16 @@ class DefaultGroup(click.Group):
         if not args or (args[0].startswith("-") and args[0] not in OWN_OPTIONS):
             args = ["trace", *args]
         return super().parse_args(ctx, args)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """A usage error with a hint for a word that is no command."""
+        if args and args[0] not in COMMANDS and not ctx.resilient_parsing:
+            from rsttrace.cli.hints import hint
+
+            ctx.fail(f"No such command {args[0]!r}. {hint(args[0], COMMANDS)}")
+        return super().resolve_command(ctx, args)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """In the order people need them."""

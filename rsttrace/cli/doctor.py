@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import sys
+import json
 
 import click
 
@@ -11,16 +10,17 @@ from rsttrace.errors import EXIT_CANNOT_TRACE, EXIT_OK
 
 
 @click.command("doctor")
-def command() -> int:
-    """Check this host: rights, bcc, BTF, hooks, symbols. Exit code 3 if it cannot trace."""
+@click.option("-j", "--json", "as_json", is_flag=True, help="One JSON object.")
+@click.option("-v", "--verbose", is_flag=True, help="Also what is there, and all causes by name.")
+def command(as_json: bool, verbose: bool) -> int:
+    """Check this host: rights, bcc, BTF, hooks, symbols, and what names and rules it shows.
+
+    Says what each missing piece costs in verdicts, and what mends it. Exit code 3 if this host
+    cannot trace.
+    """
     from rsttrace.doctor import examine
+    from rsttrace.doctor.text import can_trace, document, report
 
     checks = examine()
-    click.echo(f"rsttrace doctor: Linux {os.uname().release}, {sys.executable}")
-    for check in checks:
-        click.echo(f"  {check.mark:7} {check.name}: {check.text}")
-        if check.remedy:
-            click.echo(f"          {check.remedy}")
-    blocked = [c for c in checks if c.fatal]
-    click.echo("This host cannot trace yet." if blocked else "This host can trace.")
-    return EXIT_CANNOT_TRACE if blocked else EXIT_OK
+    click.echo(json.dumps(document(checks)) if as_json else report(checks, verbose))
+    return EXIT_OK if can_trace(checks) else EXIT_CANNOT_TRACE

@@ -30,9 +30,9 @@ def list_labs() -> None:
     """List the labs."""
     from tabulate import tabulate
 
-    from rsttrace.lab import labs
+    from rsttrace.lab import labs, server_labs
 
-    rows = [(spec.name, spec.doc.strip().partition("\n")[0]) for spec in labs()]
+    rows = [(spec.name, spec.doc.strip().partition("\n")[0]) for spec in labs() + server_labs()]
     click.echo(tabulate(rows, ("lab", "what happens"), tablefmt="simple"))
 
 
@@ -50,6 +50,9 @@ def run_labs(
     names: tuple[str, ...], family: int | None, change_global_limits: bool, **options: Any
 ) -> int:
     """Run labs by NAME, or all: shows the trace and says right or wrong.
+
+    "servers" are those with real servers, "servers/nginx" those with one of them; they are skipped
+    where the program is not installed.
 
     Everything happens in network namespaces made for it; they are removed at the end. Labs that
     change a limit of the whole host are skipped without --change-global-limits. Ctrl-C ends
@@ -76,6 +79,7 @@ def run_labs(
     wrong = ran = 0
     with Session(load_in_background(prepare(), c_expression(only_labs()))) as session:
         session.learn_host()
+        session.warm_up()  # nobody waits for these resets
         session.pipeline.since_ns = None  # the labs' namespaces are younger than the trace
         sink = make_sink(options, session.wall_offset_ns, session.started_ns)
         output.write(sink.start(session.host_facts()))
@@ -103,10 +107,10 @@ def _tell(outcome: Outcome, sink: Sink, output: Output) -> None:
 
 
 def _find(names: tuple[str, ...]) -> list[Any]:
-    from rsttrace.lab import find, labs
+    from rsttrace.lab import find, labs, server_labs
 
     if "all" in names:
-        return list(labs())
+        return [*labs(), *server_labs()]
     specs: list[Any] = []
     for name in names:
         found = find(name)

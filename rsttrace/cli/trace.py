@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import Any
 
 import click
 
-from rsttrace.cli.params import Address, Netns, Ports, output_options
+from rsttrace.cli.params import Pid, file_options, output_options, packet_options
 
 EPILOG = """\b
 Examples:
@@ -24,27 +23,15 @@ Exit codes: 0 fine, 1 failure, 2 usage, 3 this kernel or user cannot trace,
 
 
 @click.command("trace", epilog=EPILOG)
-@click.option("-4", "family", flag_value=4, type=int, help="IPv4 only.")
-@click.option("-6", "family", flag_value=6, type=int, help="IPv6 only.")
-@click.option("-a", "--address", multiple=True, type=Address(), help="Address of either end.")
-@click.option(
-    "-P", "--port", type=Ports(), default=(), help="Port of either end: 80,443,8000-8010."
-)
-@click.option("-L", "--local-port", type=Ports(), default=(), help="Port of this host's end.")
-@click.option("-D", "--remote-port", type=Ports(), default=(), help="Port of the other end.")
-@click.option(
-    "-N", "--netns", multiple=True, type=Netns(), help="Namespace: name, inode, pid:N or path."
-)
-@click.option("-p", "--pid", type=click.IntRange(1), help="Owner of the socket.")
+@packet_options
+@click.option("-p", "--pid", metavar="PID", type=Pid(), help="Owner of the socket.")
 @click.option("--sent", "direction", flag_value="sent", help="Only resets that leave.")
 @click.option("--received", "direction", flag_value="received", help="Only resets that arrive.")
 @click.option(
     "-d", "--duration", type=click.FloatRange(0, min_open=True), help="Stop after seconds."
 )
 @click.option("-c", "--count", type=click.IntRange(1), help="Stop after so many resets.")
-@click.option("--record", type=click.Path(path_type=Path), help="Keep raw records in FILE.")
-@click.option("--ready-file", type=click.Path(path_type=Path), help="Create FILE once it traces.")
-@click.option("--strict", is_flag=True, help="Exit with 4 if records were lost.")
+@file_options
 @click.option("-q", "--quiet", is_flag=True, help="No banner, no summary.")
 @output_options
 def command(**options: Any) -> int:
