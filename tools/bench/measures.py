@@ -21,7 +21,6 @@ import procs
 SETTLE_SECONDS = 0.5  # after the ready file: listeners, dropped privileges
 TRAFFIC = Path(__file__).with_name("traffic.py")
 DRAIN_SECONDS = 120.0
-CPU_QUIET = 0.02
 
 Start = Callable[[], AbstractContextManager[tuple[subprocess.Popen[bytes], float]]]
 
@@ -112,18 +111,6 @@ def hook_costs(place: Path, kind: str, amount: float) -> dict[str, Any]:
     }
 
 
-def _until_idle(pid: int) -> None:
-    """Until the tracer has worked off what it had read."""
-    end = time.monotonic() + DRAIN_SECONDS
-    used = procs.cpu_seconds(pid)
-    while time.monotonic() < end:
-        time.sleep(0.5)
-        now = procs.cpu_seconds(pid)
-        if now - used <= CPU_QUIET:
-            return
-        used = now
-
-
 def flood(place: Path, resets: int, processes: int) -> dict[str, Any]:
     """Resets as fast as they come: how many were explained, lost, and at what cost."""
     with ExitStack() as stack:
@@ -140,7 +127,7 @@ def flood(place: Path, resets: int, processes: int) -> dict[str, Any]:
         time.sleep(SETTLE_SECONDS)
         used = procs.cpu_seconds(tracer.pid)
         result = sender.go()
-        _until_idle(tracer.pid)
+        procs.until_idle(tracer.pid)
         used = procs.cpu_seconds(tracer.pid) - used
         memory = procs.private_bytes(tracer.pid)
         tracer.send_signal(signal.SIGINT)

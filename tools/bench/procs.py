@@ -22,6 +22,8 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 SYSTEM_PYTHON = "/usr/bin/python3"
 TICKS = os.sysconf("SC_CLK_TCK")
 READY_TIMEOUT = 30.0
+DRAIN_SECONDS = 120.0
+CPU_QUIET = 0.02
 PR_SET_PDEATHSIG = 1
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -65,6 +67,18 @@ def cpu_seconds(pid: int) -> float:
     """User and system time that a process has used so far."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / TICKS
+
+
+def until_idle(pid: int) -> None:
+    """Until a tracer has worked off what it had read."""
+    end = time.monotonic() + DRAIN_SECONDS
+    used = cpu_seconds(pid)
+    while time.monotonic() < end:
+        time.sleep(0.5)
+        now = cpu_seconds(pid)
+        if now - used <= CPU_QUIET:
+            return
+        used = now
 
 
 def _wait_for(path: Path, process: subprocess.Popen[bytes], start: float, said: IO[bytes]) -> float:

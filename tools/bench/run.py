@@ -1,6 +1,6 @@
 """Benchmarks of rsttrace: ``sudo make bench``, or ``ARGS="--quick --json"``.
 
-Prints a table; exit code 1 if the limit for start-up or memory is broken.
+Prints a table; exit code 1 if a limit is broken (start-up, memory, enrichment).
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
+import enrichment
 import measures
 import procs
 import timeline
@@ -47,12 +48,12 @@ class Report:
         if not self._quiet:
             print(title, flush=True)
 
-    def limit(self, name: str, value: float, limit: float) -> str:
-        """``ok`` or ``TOO MUCH`` for a table row."""
+    def limit(self, name: str, value: float, limit: float, word: str = "TOO MUCH") -> str:
+        """``ok`` or the word for a table row."""
         if value <= limit:
             return "ok"
         self.broken.append(name)
-        return "TOO MUCH"
+        return word
 
 
 def _span(spread: dict[str, float], scale: float, unit: str, digits: int = 0) -> str:
@@ -137,6 +138,39 @@ def flood(report: Report, place: Path, quick: bool) -> None:
         report.row(f"  {name}", f"{count:,}")
 
 
+def enriched(report: Report, place: Path, quick: bool) -> None:
+    """(f): what looking things up costs where there is much to look through."""
+    found = report.numbers["enrichment"] = enrichment.measure(place, quick)
+    report.section(
+        f"enrichment: {enrichment.CONNECTIONS:,} connections, {enrichment.PROCESSES} processes "
+        f"with {enrichment.DESCRIPTORS} descriptors each"
+    )
+    for name, one in found.items():
+        live, added = one["with"], one["added_s"]
+        report.row(f"{name}, resets", f"{live['made']:,.0f}, {live['per_s']:,.0f} per second")
+        limit = enrichment.ADDED_LIMIT_S
+        judged = report.limit(f"enrichment, {name}", added, limit, "TOO SLOW")
+        text = f"{added * 1e3:,.1f} ms, x {one['ratio']:,.1f}, limit {limit * 1e3:.0f} ms: {judged}"
+        report.row(f"{name}, added to each reset", text)
+        longest = (one[which]["worst_explain_s"] * 1e3 for which in ("with", "without"))
+        text = "{:,.0f} ms, without enrichment {:,.0f} ms".format(*longest)
+        report.row(f"{name}, longest for one reset", text)
+        gap, limit = live["longest_gap_inside_s"], enrichment.STALL_LIMIT_S
+        judged = report.limit(f"reader, {name}", gap, limit, "TOO SLOW")
+        text = f"{gap * 1e3:,.0f} ms, limit {limit * 1e3:.0f} ms: {judged}"
+        report.row(f"{name}, reader held up", text)
+        oldest = (one[which]["oldest_record_s"] * 1e3 for which in ("with", "without"))
+        text = "{:,.0f} ms, without enrichment {:,.0f} ms".format(*oldest)
+        report.row(f"{name}, oldest unread record", text)
+        judged = report.limit(f"lost records, {name}", live["lost"], 0)
+        report.row(f"{name}, records lost", f"{live['lost']:,} of {live['records']:,}: {judged}")
+        for what, look_ups in live["look_ups"].items():
+            text = f"{look_ups['calls']:,} calls, {look_ups['wall_s'] * 1e3:,.0f} ms"
+            report.row(f"  {what}", text)
+        for what, count in live["found"].items():
+            report.row(f"  {what}", f"{count:,}")
+
+
 def profile(report: Report, place: Path, quick: bool) -> None:
     """Where the start-up time goes."""
     steps = timeline.median_steps(place, 3 if quick else 7)
@@ -153,6 +187,7 @@ PARTS: dict[str, Callable[[Report, Path, bool], None]] = {
     "throughput": throughput,
     "hooks": hook_costs,
     "flood": flood,
+    "enrichment": enriched,
 }
 
 
