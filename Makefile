@@ -45,7 +45,7 @@ test: ## install what is missing, then lint and run the unit and kernel tests
 	@$(NEED_ROOT)
 	@$(INSTALL) test
 	$(LINT)
-	$(PYTEST) tests/unit tests/kernel
+	RSTTRACE_SERVERS="$(CURDIR)/.venv/servers" $(PYTEST) tests/unit tests/kernel
 
 lint: ## check format, lint and types
 	@$(INSTALL) dev

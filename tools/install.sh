@@ -3,7 +3,7 @@
 #   install    system packages; rsttrace in its own venv $PREFIX/lib/rsttrace, linked from $PREFIX/bin
 #   uninstall  removes that venv and the link (system packages stay)
 #   dev        system packages; .venv in the checkout with the tools of dev-requirements.txt
-#   test       as dev, and the programs the kernel tests call
+#   test       as dev, and the programs the kernel tests call; servers for the labs in .venv/servers
 # bcc exists only as a distribution package and only for the distribution's own interpreter, hence
 # PYTHON=/usr/bin/python3 and --system-site-packages. Nothing but `dev` and `test` needs PyPI.
 # MAKE_TARGET is the word the user typed, for messages.
@@ -147,11 +147,16 @@ END
   [ "$(id -u)" != 0 ] || chown -R --reference="$root" "$venv" # under sudo: the checkout's owner
 }
 
+# servers: for the labs with real servers. Without them those tests are skipped, and say so.
+servers() { sh tools/server-packages.sh "$root/.venv/servers" || true; }
+
 # shellcheck disable=SC2086
 case ${1-} in
   install) install_rsttrace ;;
   uninstall) uninstall_rsttrace ;;
   dev) develop $run_packages ;;
-  test) develop $run_packages $test_packages ;;
+  test)
+    develop $run_packages $test_packages
+    servers ;;
   *) die "usage: install.sh install|uninstall|dev|test" ;;
 esac

@@ -25,6 +25,7 @@ class Expect:
     confidence: str = field(default="certain", kw_only=True)
     state: str | None = field(default=None, kw_only=True)  # None: not asserted
     facts: Mapping[str, object] = field(default_factory=dict, kw_only=True)  # dotted JSON path
+    says: tuple[str, ...] = field(default=(), kw_only=True)  # words of the summary or a remedy
 
 
 def received(cause: str, state: str, errno: str, end: str = "client") -> Expect:
@@ -38,7 +39,10 @@ Scenario = tuple[Expected, Run]
 
 @dataclass(frozen=True)
 class LabSpec:
-    """One runnable lab: a module, or one variant of it (``name`` is then ``cause/variant``)."""
+    """One runnable lab: a module, or one variant of it (``name`` is then ``cause/variant``).
+
+    With a real server: ``servers/SERVER-variant``; ``cause`` is then its first reset's.
+    """
 
     name: str
     cause: str
@@ -49,3 +53,4 @@ class LabSpec:
     families: tuple[int, ...] = BOTH_FAMILIES
     topology: str = "direct"  # a key of topology.TOPOLOGIES
     global_limit: str = ""  # a sysctl of the whole host that it changes: only run when asked to
+    server: str = ""  # nginx, haproxy, sshd, python

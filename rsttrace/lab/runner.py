@@ -91,7 +91,7 @@ def run_lab(
     except LabSkip as err:
         outcome.skipped = err.message
         return outcome
-    except LabError as err:
+    except (LabError, OSError) as err:  # OSError: of a socket call of the lab
         outcome.problems.append(str(err))
         return outcome
     outcome.problems = judge(outcome, ends)
@@ -156,6 +156,8 @@ def differences(expected: Expect, explained: Explained, end: str) -> list[str]:
         for path, want in wanted.items()
         if (value := look_up(got, path)) != want
     ]
+    told = "\n".join((got["summary"], *got["remedies"]))
+    found += [f"nothing is said of {word!r}" for word in expected.says if word not in told]
     return found if end == expected.end else [f"at the {end}", *found]
 
 
