@@ -11,7 +11,7 @@ from collections import Counter
 import pytest
 
 from rsttrace.causes import catalogue
-from rsttrace.lab import labs
+from rsttrace.lab import labs, server_labs
 from rsttrace.lab.net import Lab
 
 from .conftest import PATIENCE, Starter, abort, both_ends, knock, python, rsttrace
@@ -30,7 +30,7 @@ RESET_FIELDS = names(
     benign phase initiator log_term missing family local remote state state_before errno
     reset_reason reset_reason_raw drop_reason drop_reason_raw process netns cgroup container
     interface packet trigger socket kernel_stack user_stack peer_id
-    related suppressed_cause"""
+    related suppressed_cause unit place settings"""
 )
 PACKET_FIELDS = names("flags seq ack window ttl ip_id length payload_kind")
 SOCKET_FIELDS = names(
@@ -204,7 +204,7 @@ def test_lab_list() -> None:
     done = rsttrace("lab", "list").clean()
     assert done.code == 0
     listed = {line.split()[0] for line in done.out.splitlines()[2:]}
-    assert listed == {spec.name for spec in labs()}
+    assert listed == {spec.name for spec in (*labs(), *server_labs())}
 
 
 def test_lab_run() -> None:
@@ -255,7 +255,7 @@ def test_doctor() -> None:
     done = rsttrace("doctor").clean()
     assert done.code == 0
     assert done.out.splitlines()[-1] == "This host can trace."
-    for name in ("rights", "bcc", "BTF", "symbols", "tracefs", "load", "tcp_send_reset"):
+    for name in ("rights", "bcc", "BTF", "symbols", "tracefs", "load", "hooks"):
         assert re.search(rf"^  (ok|note) +{name}: ", done.out, re.MULTILINE), name
     assert "MISSING" not in done.out
     assert "7 programs compiled, loaded and attached" in done.out

@@ -7,12 +7,16 @@ import signal
 import socket
 import time
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
+from rsttrace.completeness import Readings, increments, readings
+from rsttrace.enrich.answers.namespaces import namespaces
 from rsttrace.enrich.asking import Broker
 from rsttrace.enrich.broker import KEPT
+from rsttrace.enrich.place import Question
 from rsttrace.explain import Explained
 from rsttrace.lab import closed_port
 from rsttrace.lab.net import Lab
@@ -166,22 +170,55 @@ def test_counts_of_all_namespaces(lab: Lab) -> None:
     finally:
         helper.close()
     server, client = lab.netns["server"], lab.netns["client"]
-    assert after[server]["OutRsts"] == before[server]["OutRsts"] + 1 == lab.out_rsts("server")
-    assert after[client]["OutRsts"] == before[client]["OutRsts"] == 0
+    assert after[server].out_rsts == before[server].out_rsts + 1 == lab.out_rsts("server")
+    assert after[client].out_rsts == before[client].out_rsts == 0
     assert os.stat("/proc/self/ns/net").st_ino in after
-    assert before[server]["time_ns"] < after[server]["time_ns"] < time.monotonic_ns()
+    assert before[server].time_ns < after[server].time_ns < time.monotonic_ns()
+    rises = increments(before, after, (server, client))
+    assert rises is not None
+    assert (rises["TcpOutRsts"], rises["TcpActiveOpens"], rises["TcpAttemptFails"]) == (1, 1, 1)
 
 
-def counts(helper: Broker) -> dict[int, dict[str, int]]:
+def counts(helper: Broker) -> Readings:
     """However long its start takes on a busy machine."""
-    found: list[dict[int, dict[str, int]]] = []
+    found: list[Readings] = []
 
     def answered() -> bool:
-        found[:] = [answer] if (answer := helper.out_rsts()) is not None else []
+        known = readings(helper.ask("counters", None, anew=True))
+        found[:] = [] if known is None else [known]
         return bool(found)
 
     wait_for(answered, "the counters")
     return found[0]
+
+
+def test_what_the_counters_rose_by(session: Session, lab: Lab) -> None:
+    """From the start of the trace to when they were read last; the lab began after that."""
+    knock(lab, 8080)
+    assert session.counters() is not None
+    rises = session.counter_increments((lab.netns["server"],))
+    assert rises is not None
+    assert rises["TcpOutRsts"] == 1
+    everywhere = session.counter_increments()
+    assert everywhere is not None
+    assert all(everywhere[name] >= rise for name, rise in rises.items())
+
+
+def test_namespace_that_was_asked_about_can_end() -> None:
+    """With one of our processes in it, its devices would stay for as long as the trace lasts."""
+    helper = Broker()
+    try:
+        with Lab(socket.AF_INET) as lab:
+            counts(helper)
+            inode = lab.netns["server"]
+            ends = (lab.address["server"], 8080, lab.address["client"], 0)
+            about = asdict(Question(inode, 4, *ends, wants=("settings", "sockets", "path", "peer")))
+            for _ in range(3):
+                wait_for(lambda: helper.ask("place", about), "the place")
+        wait_for(lambda: inode not in dict(namespaces()), "the namespace's end")
+        assert helper.ask("place", {**about, "rport": 1})["values"] == {}
+    finally:
+        helper.close()
 
 
 # -- what changed between the packet and the question ---------------------------------------------

@@ -17,6 +17,7 @@ from rsttrace.causes.case import Case, Finding, Sender
 from rsttrace.causes.rules import rules
 from rsttrace.enrich import Facts, Process
 from rsttrace.enrich.firewall import Firewall
+from rsttrace.enrich.place import Place, Question
 from rsttrace.explain import Explained, explain
 from rsttrace.join import Joiner
 from rsttrace.kernel.loader import bpf_dir
@@ -385,7 +386,7 @@ class FakeContext:
     def process(self, pid: int) -> Process | None:
         return self.processes.get(pid)
 
-    def socket_owner(self, inode: int) -> int | None:
+    def socket_owner(self, inode: int, likely: object = ()) -> int | None:
         return self.owners.get(inode)
 
     def netns_name(self, inode: int) -> str | None:
@@ -393,6 +394,14 @@ class FakeContext:
 
     def firewall(self, netns: int, time_ns: int) -> Firewall | None:
         return None
+
+    def place(self, question: Question, time_ns: int) -> Place | None:
+        return None
+
+    def user_frames(
+        self, pid: int, addresses: tuple[int, ...], words: tuple[int, ...]
+    ) -> tuple[str, ...]:
+        return ()
 
 
 def shake(**changes: Any) -> Handshake:

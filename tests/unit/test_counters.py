@@ -10,7 +10,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rsttrace.completeness import NOT_EXPLAINED, Completeness, Reading, Readings, Tally
+from rsttrace import completeness
+from rsttrace.completeness import (
+    NOT_EXPLAINED,
+    Completeness,
+    Reading,
+    Readings,
+    Tally,
+    increments,
+)
 from rsttrace.explain import Explained
 from rsttrace.packet import SYN
 from rsttrace.sinks.summary import summary_text
@@ -255,6 +263,70 @@ def test_one_too_many_and_one_too_few_do_not_cancel_out() -> None:
 def test_a_new_namespace_with_the_number_of_an_old_one() -> None:
     done = compare(first(host=9), last(host=1), sent())
     assert (done.counted, done.told, done.differs) == (1, 1, False)
+
+
+# -- all counters ----------------------------------------------------------------------------------
+
+ROWS = {
+    "names": ["TcpOutRsts", "TcpExtListenOverflows"],
+    "rows": {str(NETNS): [START, 7, 3], str(OTHER_NETNS): [END, 0, 1]},
+}
+
+
+def test_answer_of_the_helper() -> None:
+    assert completeness.readings(ROWS) == {
+        NETNS: Reading(7, START, {"TcpOutRsts": 7, "TcpExtListenOverflows": 3}),
+        OTHER_NETNS: Reading(0, END, {"TcpOutRsts": 0, "TcpExtListenOverflows": 1}),
+    }
+    assert completeness.readings({**ROWS, "rows": {}}) == {}
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        None, 7, "x", [], {}, {"names": []}, {"rows": {}}, {**ROWS, "rows": []},
+        {**ROWS, "rows": {"x": [1, 2, 3]}}, {**ROWS, "rows": {"1": []}},
+        {**ROWS, "rows": {"1": [1, 2]}}, {**ROWS, "rows": {"1": [1, 2, 3, 4]}},
+        {**ROWS, "rows": {"1": ["x", 2, 3]}}, {**ROWS, "rows": {"1": 7}},
+        {"names": ["Other"], "rows": {"1": [1, 2]}},
+    ],
+    ids=repr,
+)  # fmt: skip
+def test_answer_that_makes_no_sense(odd: Any) -> None:
+    assert completeness.readings(odd) is None
+
+
+def counters(**namespaces: dict[str, int]) -> Readings:
+    inodes = {"host": NETNS, "there": OTHER_NETNS}
+    return {inodes[n]: Reading(c.get("a", 0), T, c) for n, c in namespaces.items()}
+
+
+def test_increments() -> None:
+    before = counters(host={"a": 5, "b": 2, "c": 1}, there={"a": 1})
+    after = counters(host={"a": 8, "b": 2, "c": 2}, there={"a": 3})
+    assert increments(before, after) == {"a": 5, "c": 1}
+    assert increments(before, after, (NETNS,)) == {"a": 3, "c": 1}
+    assert increments(before, after, (OTHER_NETNS, 1)) == {"a": 2}
+    assert increments(before, before) == {}
+
+
+def test_increments_of_what_came_and_went() -> None:
+    """A new namespace counted from zero; what one counted that ended is not known."""
+    one, both = counters(host={"a": 5}), counters(host={"a": 5}, there={"a": 2})
+    assert increments(one, both) == {"a": 2}
+    assert increments(both, one) == {}
+
+
+def test_increments_of_a_namespace_with_the_number_of_an_old_one() -> None:
+    """It takes nothing from the others' counts, whichever of its counters shows it."""
+    before = counters(host={"a": 5, "b": 5}, there={"a": 0, "b": 9})
+    after = counters(host={"a": 7, "b": 8}, there={"a": 1, "b": 1})
+    assert increments(before, after) == {"a": 3, "b": 4}
+
+
+def test_increments_of_what_could_not_be_read() -> None:
+    known = counters(host={"a": 5})
+    assert increments(None, known) is increments(known, None) is None
 
 
 # -- words -----------------------------------------------------------------------------------------

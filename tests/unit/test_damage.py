@@ -39,7 +39,7 @@ decoded = {file.name: Decoded(file) for file in lab_files()}
 def run(file: LabFile, numbers: list[int]) -> list[Explained]:
     """The resets that these records of a recording make, fed in this order."""
     recording = file.recording
-    pipeline = Pipeline(recording.layout, recording, recording, recording.listeners)
+    pipeline = Pipeline(recording.layout, recording, recording.context, recording.listeners)
     pipeline._decoder = decoded[file.name]  # type: ignore[assignment]
     pipeline.feed(str(n).encode() for n in numbers)
     return pipeline.flush()
@@ -119,7 +119,7 @@ def test_records_seen_twice_do_not_raise(file: LabFile, data: st.DataObject) -> 
 def test_advancing_in_steps_says_the_same(file: LabFile, step_us: int) -> None:
     """Live, time passes in steps and records come late; a replay knows no time."""
     recording, records = file.recording, decoded[file.name].records
-    pipeline = Pipeline(recording.layout, recording, recording, recording.listeners)
+    pipeline = Pipeline(recording.layout, recording, recording.context, recording.listeners)
     pipeline._decoder = decoded[file.name]  # type: ignore[assignment]
     found: list[Explained] = []
     fed, now = 0, records[0].time_ns
@@ -137,7 +137,7 @@ def test_advancing_in_steps_says_the_same(file: LabFile, step_us: int) -> None:
 def test_records_cut_short_are_counted() -> None:
     file = lab_files()[0]
     recording = file.recording
-    pipeline = Pipeline(recording.layout, recording, recording)
+    pipeline = Pipeline(recording.layout, recording, recording.context)
     pipeline.feed([b"", b"\0" * (recording.layout.size - 1)])
     assert pipeline.flush() == []
     assert pipeline.damaged == 2
@@ -184,7 +184,7 @@ def certain_but_wrong(file: LabFile, records: list[Record]) -> set[tuple[End, st
     recording = file.recording
     stand_in = Decoded(file)
     stand_in.records = records
-    pipeline = Pipeline(recording.layout, recording, recording, recording.listeners)
+    pipeline = Pipeline(recording.layout, recording, recording.context, recording.listeners)
     pipeline._decoder = stand_in  # type: ignore[assignment]
     pipeline.feed(str(n).encode() for n in range(len(records)))
     whole = {((e.reset.flow, e.reset.direction), e.verdict.cause) for e in file.explained}

@@ -165,3 +165,69 @@ def test_watched() -> None:
 
 def test_name() -> None:
     assert NGINX.name == "nginx[1432]"
+
+
+# -- where to look for the owner -------------------------------------------------------------------
+
+
+class Curious(FakeContext):
+    """Remembers what it was asked."""
+
+    def __init__(self) -> None:
+        super().__init__([NGINX, JAVA], {777: 1432})
+        self.likely: list[tuple[int, ...]] = []
+        self.stacks: list[tuple[int, tuple[int, ...]]] = []
+
+    def socket_owner(self, inode: int, likely: object = ()) -> int | None:
+        assert isinstance(likely, tuple)
+        self.likely.append(likely)
+        return super().socket_owner(inode)
+
+    def user_frames(self, pid: int, addresses: tuple[int, ...], *words: object) -> tuple[str, ...]:
+        self.stacks.append((pid, addresses))
+        return ("close (libc.so.6)",)
+
+
+@pytest.mark.parametrize(
+    ("opened", "listening", "likely"),
+    [
+        (False, False, (0, 0)),
+        (True, False, (7, 0)),
+        (False, True, (0, 1432)),
+        (True, True, (7, 1432)),
+    ],
+)
+def test_likely_owners(opened: bool, listening: bool, likely: tuple[int, ...]) -> None:
+    """Who opened the connection, and who listens where it came in."""
+    known = history(flags=1, pid=7, comm="java", close_ns=0) if opened else None
+    context = Curious()
+    one = received_reset(judged("ESTABLISHED", history=known))
+    ask(one, context, listeners=Listeners([listener()] if listening else []))
+    assert context.likely == [likely]
+
+
+# -- the user's own stack --------------------------------------------------------------------------
+
+STACK = (0x7F01, 0x5502)
+
+
+@pytest.mark.parametrize(
+    ("one", "asked"),
+    [
+        (sent_reset(decided(A1, ustack=STACK)), True),
+        (sent_reset(decided(A1)), False),  # it was not seen
+        (sent_reset(decided(A1_EXIT, ustack=STACK)), False),  # it exits: no call of its own
+        (
+            sent_reset(decided((ACTIVE, "tcp_keepalive_timer", "call_timer_fn"), ustack=STACK)),
+            False,
+        ),
+        (sent_reset(answered(segment(), P1)), False),
+        (received_reset(judged("ESTABLISHED")), False),
+    ],
+    ids=["close", "no stack", "exit", "timer", "answer", "received"],
+)
+def test_user_frames_of_who_called(one: Any, asked: bool) -> None:
+    context = Curious()
+    facts = ask(one, context)
+    assert context.stacks == ([(1432, STACK)] if asked else [])
+    assert facts.user_frames == (("close (libc.so.6)",) if asked else ())

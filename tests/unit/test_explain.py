@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 
 from rsttrace.causes import catalogue
-from rsttrace.causes.case import Sender, at, count_of, duration, name_of
+from rsttrace.causes.case import Case, Sender, at, count_of, duration, name_of
 from rsttrace.causes.rules import rules
 from rsttrace.enrich import Facts
-from rsttrace.explain import errno_of, sender_of
+from rsttrace.enrich.place import Question
+from rsttrace.explain import errno_of, question_of, sender_of
 from rsttrace.listeners import Listeners
 from rsttrace.packet import ACK, FIN, PSH, SYN
 
@@ -20,12 +21,17 @@ from .build import (
     A3,
     A4,
     A10,
+    CLIENT_PORT,
     FIREWALL,
+    HERE,
+    NETNS,
     NGINX,
     P1,
     P2,
+    PORT,
     REFUSED,
     SK,
+    THERE,
     answered,
     arrived,
     decided,
@@ -37,6 +43,7 @@ from .build import (
     listener,
     received_reset,
     record,
+    reset,
     segment,
     sent_reset,
     sock,
@@ -247,3 +254,42 @@ def test_p1_stack_before_6_10_is_socketless() -> None:
     by_listener = left(frames=("__dev_queue_xmit", *P2))
     verdict = explained(sent_reset(None, by_listener, trigger_drop=drop)).verdict
     assert verdict.cause not in ("stale-connection", "closed-port")
+
+
+# -- what to ask the host --------------------------------------------------------------------------
+
+WANTS = ("settings", "sockets")
+BY_CLIENT = history(flags=1, close_ns=0)
+BY_SERVER = history(flags=2, close_ns=0)
+
+
+def question(one: Any, *wants: str) -> Question:
+    return question_of(Case(one, Facts()), wants or WANTS)
+
+
+def ends(asked: Question) -> tuple[int, int]:
+    return asked.lport, asked.rport
+
+
+def test_question() -> None:
+    asked = question(received_reset(judged("ESTABLISHED", history=None), arrived(dev="eth0")))
+    assert asked == Question(NETNS, 4, HERE, PORT, THERE, CLIENT_PORT, device="eth0", wants=WANTS)
+    assert question(sent_reset(decided(A1))).device == ""
+
+
+def test_port_of_chance_is_left_out() -> None:
+    """One answer serves all clients of a server, and all connections of a client to one."""
+    server = received_reset(judged("ESTABLISHED", history=BY_SERVER))
+    client = received_reset(judged("ESTABLISHED", history=BY_CLIENT))
+    unknown = received_reset(judged("ESTABLISHED", history=None))
+    assert ends(question(server)) == (PORT, 0)
+    assert ends(question(client)) == (0, CLIENT_PORT)
+    assert ends(question(unknown)) == (PORT, CLIENT_PORT)
+
+
+def test_flow_is_exact_where_it_has_to_be() -> None:
+    """Connection tracking knows flows only, and of a rejected segment the role is a guess."""
+    server = received_reset(judged("ESTABLISHED", history=BY_SERVER))
+    assert ends(question(server, "settings", "conntrack")) == (PORT, CLIENT_PORT)
+    refused = reset(direction="rejected", judged=judged("LISTEN", history=None))
+    assert ends(question(refused)) == (PORT, CLIENT_PORT)

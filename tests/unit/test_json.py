@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import fields
 from datetime import datetime
 from itertools import pairwise
 from pathlib import Path
@@ -13,6 +14,8 @@ import pytest
 
 from rsttrace.completeness import Completeness
 from rsttrace.enrich import Facts, Process
+from rsttrace.enrich.place import Listening, Peer, Place, Sockets, Tracked
+from rsttrace.enrich.place import Path as WayThere
 from rsttrace.explain import Explained
 from rsttrace.packet import ACK, PSH, RST
 from rsttrace.records import Flow
@@ -61,6 +64,56 @@ SEGMENT = {
     "length": NUMBER,
     "payload_kind": (str, NULL),
 }
+SOCKETS: dict[str, Shape] = {
+    "listening": [
+        {
+            "address": TEXT,
+            "port": NUMBER,
+            "inode": NUMBER,
+            "uid": NUMBER,
+            "waiting": NUMBER,
+            "limit": NUMBER,
+            "half_open": (int, NULL),
+            "device": (str, NULL),
+        }
+    ],
+    "state": (str, NULL),
+    "rtt_ms": (int, float, NULL),
+    "retransmits": (int, NULL),
+    "total_retransmits": (int, NULL),
+    "last_sent_ms": (int, NULL),
+    "last_heard_ms": (int, NULL),
+    "inode": (int, NULL),
+    "uid": (int, NULL),
+}
+PLACE: dict[str, Shape] = {
+    "settings": (dict,),
+    "sockets": [SOCKETS],
+    "path": [
+        {
+            "device": (str, NULL),
+            "kind": (str, NULL),
+            "up": (bool, NULL),
+            "bridge": (str, NULL),
+            "other_end": (str, NULL),
+            "gateway": (str, NULL),
+            "source": (str, NULL),
+            "route": (str, NULL),
+            "neighbour": (str, NULL),
+        }
+    ],
+    "peer": [{"here": FLAG, "elsewhere": LIST}],
+    "conntrack": [
+        {
+            "found": FLAG,
+            "state": (str, NULL),
+            "timeout_s": (int, NULL),
+            "assured": (bool, NULL),
+            "natted": (str, NULL),
+        }
+    ],
+    "problems": (dict,),
+}
 # every field of a reset object with its types; a dict for an object, in a list if it may be null
 RESET: dict[str, Shape] = {
     "schema": NUMBER,
@@ -102,7 +155,8 @@ RESET: dict[str, Shape] = {
     ],
     "netns": {"inode": (int, NULL), "name": (str, NULL)},
     "cgroup": (str, NULL),
-    "container": [{"id": TEXT, "runtime": TEXT}],
+    "unit": (str, NULL),
+    "container": [{"id": (str, NULL), "runtime": (str, NULL), "pod": (str, NULL)}],
     "interface": (str, NULL),
     "packet": [SEGMENT],
     "trigger": [SEGMENT],
@@ -122,6 +176,8 @@ RESET: dict[str, Shape] = {
     ],
     "kernel_stack": LIST,
     "user_stack": LIST,
+    "place": [PLACE],
+    "settings": (dict,),
     "peer_id": (int, NULL),
     "related": (int, NULL),
     "suppressed_cause": (str, NULL),
@@ -251,6 +307,9 @@ WORDS_OF_TYPES = {
     [
         ("## `reset`", {k: v for k, v in RESET.items() if k not in ("schema", "type")}),
         ("`process`:", RESET["process"][0]),
+        ("`container`:", RESET["container"][0]),
+        ("`place`. What", PLACE),
+        ("`place.sockets`:", SOCKETS),
         ("`packet` and `trigger`:", SEGMENT),
         ("`socket`, at the time", RESET["socket"][0]),
         ("## `summary`", {k: v for k, v in SUMMARY.items() if k not in ("schema", "type")}),
@@ -269,6 +328,13 @@ def test_documentation_has_the_same_fields(heading: str, shape: dict[str, Shape]
             assert may_be_null == (NULL in inner), name
             wanted = {WORDS_OF_TYPES[t] for t in inner if t is not NULL}
             assert wanted & types or "number" in types, name
+
+
+@pytest.mark.skipif(not DOCS.exists(), reason="docs/ is not part of the source package")
+@pytest.mark.parametrize("part", ["sockets", "path", "peer", "conntrack"])
+def test_documentation_names_all_of_a_place(part: str) -> None:
+    row = next(line for line in DOCS.read_text().splitlines() if line.startswith(f"| `{part}` |"))
+    assert set(PLACE[part][0]) <= set(FIELD.findall(row))
 
 
 ODD = {
@@ -329,6 +395,78 @@ def test_values() -> None:
     assert o["kernel_stack"][0] == "tcp_v4_send_reset"
     assert o["user_stack"] == ["0xff"]
     assert o["monotonic_ns"] == T
+
+
+HEX_ID = "3f2a9c01d4e5" + "ab" * 26
+POD = "1b2c3d4e-1111-2222-3333-444455556666"
+
+
+def living(path: str) -> dict[str, Any]:
+    owner = Process(1432, "nginx", cgroup=path)
+    return as_read(explained(sent_reset(decided(A1)), Facts(owner=owner)))
+
+
+def test_unit_and_container() -> None:
+    plain = living("/system.slice/nginx.service")
+    assert (plain["unit"], plain["container"]) == ("nginx.service", None)
+    boxed = living(f"/kubepods/burstable/pod{POD}/{HEX_ID}")
+    assert boxed["unit"] is None
+    assert boxed["container"] == {"id": HEX_ID, "runtime": None, "pod": POD}
+    assert boxed["cgroup"].endswith(HEX_ID)
+    inside = living("/lxc.payload.web/system.slice/cron.service")
+    assert inside["unit"] == "cron.service"
+    assert inside["container"] == {"id": "web", "runtime": "lxc", "pod": None}
+    nowhere = living("/")
+    assert (nowhere["unit"], nowhere["container"], nowhere["cgroup"]) == (None, None, "/")
+
+
+def test_a_monitor_lives_in_no_container() -> None:
+    assert living(f"/machine.slice/libpod-conmon-{HEX_ID}.scope")["container"] is None
+
+
+def test_names_of_the_user_stack() -> None:
+    one = sent_reset(decided(A1, ustack=(255, 256)))
+    assert as_read(explained(one))["user_stack"] == ["0xff", "0x100"]
+    named = Facts(user_frames=("close (libc.so.6)", "nginx+0x4a2c1"))
+    assert as_read(explained(one, named))["user_stack"] == ["close (libc.so.6)", "nginx+0x4a2c1"]
+
+
+def test_place() -> None:
+    listening = Listening("0.0.0.0", 80, 5, 33, 129, 128, 7)
+    place = Place(
+        settings={"net.core.somaxconn": "4096"},
+        sockets=Sockets(listening, "ESTABLISHED", rtt_ms=1.5),
+        path=WayThere("eth0", up=True, route="unicast"),
+        peer=Peer(here=False, elsewhere=("blue",)),
+        problems={"conntrack": "took too long"},
+    )
+    o = as_read(explained(sent_reset(decided(A1)), Facts(place=place)))["place"]
+    assert o["settings"] == {"net.core.somaxconn": "4096"}
+    assert o["sockets"]["listening"]["waiting"] == 129
+    assert (o["sockets"]["state"], o["sockets"]["rtt_ms"]) == ("ESTABLISHED", 1.5)
+    assert (o["path"]["device"], o["path"]["up"], o["path"]["gateway"]) == ("eth0", True, None)
+    assert o["peer"] == {"here": False, "elsewhere": ["blue"]}
+    assert o["conntrack"] is None
+    assert o["problems"] == {"conntrack": "took too long"}
+
+
+def test_every_field_of_a_place_is_in_the_schema() -> None:
+    parts = {"sockets": Sockets, "path": WayThere, "peer": Peer, "conntrack": Tracked}
+    for name, kind in parts.items():
+        assert [field.name for field in fields(kind)] == list(PLACE[name][0])
+    assert [f.name for f in fields(Listening)] == list(SOCKETS["listening"][0])
+    assert {f.name for f in fields(Place)} - {"time_ns"} == set(PLACE)
+
+
+def test_nobody_asked_about_the_place() -> None:
+    o = as_read(explained(sent_reset(decided(A1))))
+    assert (o["place"], o["settings"]) == (None, {})
+
+
+def test_settings_that_bear_on_the_cause() -> None:
+    settings = (("net.core.somaxconn", "128"),)
+    o = as_read(told("linger-zero", settings=settings, decided=decided(A1)))
+    assert o["settings"] == {"net.core.somaxconn": "128"}
 
 
 def test_facts_of_a_listener() -> None:

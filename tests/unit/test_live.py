@@ -2,48 +2,18 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from rsttrace.enrich import listening, live
-from rsttrace.enrich.live import LiveContext, read_process, socket_inodes
+from rsttrace.enrich import listening, live, owners
+from rsttrace.enrich.live import LiveContext, read_process
+from rsttrace.enrich.owners import everyone
+
+from .fakeproc import FakeProc
 
 HEADER = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid\n"
-
-
-class FakeProc:
-    """A directory that looks like /proc."""
-
-    def __init__(self, place: Path) -> None:
-        self.place = place
-
-    def process(self, pid: int, comm: bytes = b"nginx", sockets: tuple[int, ...] = ()) -> Path:
-        base = self.place / str(pid)
-        for part in ("fd", "ns", "net"):
-            (base / part).mkdir(parents=True, exist_ok=True)
-        (base / "comm").write_bytes(comm + b"\n")
-        (base / "cmdline").write_bytes(comm + b"\0-g\0daemon off;\0")
-        (base / "cgroup").write_text("1:name=systemd:/x\n0::/system.slice/nginx.service\n")
-        self.link(base / "exe", b"/usr/sbin/nginx")
-        for number, inode in enumerate(sockets):
-            self.link(base / "fd" / str(number), f"socket:[{inode}]".encode())
-        self.link(base / "fd" / "99", b"/dev/null")
-        return base
-
-    def link(self, path: Path, target: bytes) -> None:
-        path.unlink(missing_ok=True)
-        os.symlink(target, os.fsencode(path))
-
-
-@pytest.fixture
-def proc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeProc:
-    monkeypatch.setattr(live, "PROC", tmp_path)
-    monkeypatch.setattr(listening, "PROC", tmp_path)
-    monkeypatch.setattr(live, "RUN_NETNS", tmp_path / "netns")
-    return FakeProc(tmp_path)
 
 
 def test_read_process(proc: FakeProc) -> None:
@@ -75,12 +45,6 @@ def test_names_are_safe_to_print_and_to_encode(proc: FakeProc, odd: bytes) -> No
     for text in (found.comm, found.exe, found.cmdline):
         assert text.isprintable()
         text.encode()
-
-
-def test_socket_inodes(proc: FakeProc) -> None:
-    proc.process(4, sockets=(777, 778))
-    assert sorted(socket_inodes(4)) == [777, 778]
-    assert list(socket_inodes(5)) == []
 
 
 def test_socket_owner(proc: FakeProc) -> None:
@@ -119,15 +83,14 @@ def test_process_that_renamed_itself_is_told_again(
     assert len(noted) == 2
 
 
-def test_netns_name(proc: FakeProc) -> None:
-    base = proc.process(1)
-    (base / "ns" / "net").write_text("")
+def test_netns_name(proc: FakeProc, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(live, "host", lambda: (4026531840, "/proc/1/ns/net"))
     (proc.place / "netns").mkdir()
     blue = proc.place / "netns" / "blue"
     blue.write_text("")
     context = LiveContext()
     assert context.netns_name(blue.stat().st_ino) == "blue"
-    assert context.netns_name((base / "ns" / "net").stat().st_ino) == "host"
+    assert context.netns_name(4026531840) == "host"
     assert context.netns_name(1) is None
 
 
@@ -149,7 +112,10 @@ def test_listening(proc: FakeProc) -> None:
         + six.format("000080FE000000000000000001000000:01BB", "0A", 6)
     )
     netns = (base / "ns" / "net").stat().st_ino
-    found = {(x.address, x.port, x.inode, x.pid, x.comm, x.netns) for x in listening.listening()}
+    found = {
+        (x.address, x.port, x.inode, x.pid, x.comm, x.netns)
+        for x in listening.listening(everyone())
+    }
     assert found == {
         ("10.0.0.5", 8080, 777, 1432, "nginx", netns),
         ("0.0.0.0", 80, 5, 0, "", netns),
@@ -163,15 +129,15 @@ def test_tables_that_are_odd(proc: FakeProc, text: str) -> None:
     base = proc.process(1)
     (base / "ns" / "net").write_text("")
     (base / "net" / "tcp").write_text(text)
-    assert listening.listening() == []
+    assert listening.listening(everyone()) == []
 
 
 def test_no_proc_at_all(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(live, "PROC", tmp_path / "none")
-    monkeypatch.setattr(listening, "PROC", tmp_path / "none")
+    for module in (live, listening, owners):
+        monkeypatch.setattr(module, "PROC", tmp_path / "none")
     monkeypatch.setattr(live, "RUN_NETNS", tmp_path / "none")
     context = LiveContext()
     assert context.process(1) is None
     assert context.socket_owner(1) is None
     assert context.netns_name(1) is None
-    assert listening.listening() == []
+    assert listening.listening(everyone()) == []

@@ -5,6 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import pytest
+
+from rsttrace.advice import wants
+from rsttrace.enrich.place import Place, Question
 from rsttrace.explain import Explained
 from rsttrace.packet import ACK, RST, SYN
 from rsttrace.pipeline import Pipeline
@@ -31,6 +35,7 @@ from .build import (
     arrived,
     decided,
     dropped,
+    earlier,
     judged,
     left,
     listener,
@@ -210,3 +215,59 @@ def test_raw_bytes() -> None:
     made.feed([raw_record(time_ns=1), b"short"])
     assert made.flush() == []
     assert made.damaged == 1
+
+
+# -- what the host is asked ------------------------------------------------------------------------
+
+
+class Asked(FakeContext):
+    """Remembers what it was asked about places."""
+
+    def __init__(self) -> None:
+        super().__init__([NGINX])
+        self.questions: list[tuple[Question, int]] = []
+
+    def place(self, question: Question, time_ns: int) -> Place:
+        self.questions.append((question, time_ns))
+        return PLACE
+
+
+PLACE = Place(settings={"net.core.somaxconn": "4096"})
+
+
+def asking(*records: Record) -> tuple[list[Explained], Asked]:
+    made, context = pipeline(*records), Asked()
+    made._context = context
+    return made.flush(), context
+
+
+def test_host_is_asked_what_the_advice_wants() -> None:
+    """About its own end, at the time of the reset; the answer is among the facts."""
+    (one,), context = asking(BOTH_ENDS[0], BOTH_ENDS[3])
+    ((question, time_ns),) = context.questions
+    assert question.wants == wants(one.verdict.cause) != ()
+    assert (question.netns, question.local) == (NETNS, HERE)
+    assert time_ns == one.reset.time_ns
+    assert one.facts.place is PLACE
+
+
+def test_other_end_that_is_told_the_same_needs_no_advice_of_its_own() -> None:
+    (sent, got), context = asking(*BOTH_ENDS)
+    assert [question.local for question, _ in context.questions] == [sent.reset.flow.local]
+    assert (sent.facts.place, got.facts.place) == (PLACE, None)
+
+
+def test_nobody_is_asked_about_what_is_harmless(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rsttrace.pipeline.wants", lambda cause: ("settings",))
+    late = at(0, answered(segment(ACK), history=earlier(flags=1)))
+    explained, context = asking(late)
+    assert [one.verdict.benign for one in explained] == [True]
+    assert context.questions == []
+    assert explained[0].facts.place is None
+
+
+def test_nobody_is_asked_where_the_namespace_is_not_known() -> None:
+    nowhere = [replace(r, flow=replace(r.flow, netns=0)) for r in BOTH_ENDS]
+    explained, context = asking(*nowhere)
+    assert explained
+    assert context.questions == []

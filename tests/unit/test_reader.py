@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from rsttrace.decode import Decoder
+from rsttrace.kernel import reader as module
 from rsttrace.kernel.reader import Reader, pages_per_cpu
 
 from .build import LAYOUT, FakeNames, raw_record
@@ -20,6 +21,7 @@ class FakeKernel:
     def __init__(self) -> None:
         self.pending: list[bytes] = []
         self.pages = 0
+        self.timeouts: list[int] = []
         self.callback: Any = None
         self.events = SimpleNamespace(open_perf_buffer=self.open)
         self.bpf = SimpleNamespace(perf_buffer_poll=self.poll)
@@ -28,7 +30,8 @@ class FakeKernel:
         self.callback, self.pages = callback, page_cnt
         lost_cb(1)
 
-    def poll(self, _timeout_ms: int) -> None:
+    def poll(self, timeout_ms: int) -> None:
+        self.timeouts.append(timeout_ms)
         for raw in self.pending:
             self.callback(0, ctypes.create_string_buffer(raw, len(raw)), len(raw))
         self.pending.clear()
@@ -72,3 +75,49 @@ def test_size_of_the_buffer(cpus: int) -> None:
     kernel: Any = FakeKernel()
     Reader(kernel, LAYOUT.size, 8)
     assert kernel.pages == 8
+
+
+# -- making room in the middle of other work -------------------------------------------------------
+
+ONE, TWO, THREE = (raw_record(time_ns=i) for i in range(3))
+
+
+@pytest.fixture
+def kernel(monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.setattr(module, "BREATH_S", 0.0)
+    return FakeKernel()
+
+
+def test_what_was_drained_is_read_first_and_at_once(kernel: Any) -> None:
+    reader = Reader(kernel, LAYOUT.size)
+    for record in (ONE, TWO):
+        kernel.pending.append(record)
+        reader.drain()
+        assert kernel.pending == []
+    kernel.pending.append(THREE)
+    assert reader.read(500) == [ONE, TWO, THREE]
+    assert kernel.timeouts == [0, 0, 0]  # there was something to read: nobody waits for more
+    assert reader.read(500) == []
+    assert kernel.timeouts[-1] == 500
+
+
+def test_draining_again_and_again_costs_nothing(
+    kernel: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "BREATH_S", 1000.0)
+    reader = Reader(kernel, LAYOUT.size)
+    reader.read(0)
+    for _ in range(5):
+        reader.drain()
+    assert kernel.timeouts == [0]
+
+
+def test_no_more_is_drained_than_can_be_kept(kernel: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The rest stays in the perf buffer, where the kernel counts what it loses."""
+    monkeypatch.setattr(module, "WAITING", 2)
+    reader = Reader(kernel, LAYOUT.size)
+    for record in (ONE, TWO, THREE):
+        kernel.pending.append(record)
+        reader.drain()
+    assert kernel.pending == [THREE]
+    assert reader.read(0) == [ONE, TWO, THREE]

@@ -7,18 +7,21 @@ import json
 import struct
 import zlib
 from collections.abc import Callable, Iterator
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from rsttrace.cli import run
-from rsttrace.enrich import Process
+from rsttrace.enrich import Context, Process
+from rsttrace.enrich.live import LiveContext
+from rsttrace.enrich.recorded import RecordedContext
 from rsttrace.errors import EXIT_FAILURE, EXIT_OK, RsttraceError
 from rsttrace.recording import FORMAT, Recorder, Recording
 from rsttrace.replay import replay
 
-from .build import LAYOUT, NGINX, FakeContext, listener, raw_record
+from .build import LAYOUT, FakeContext, listener, raw_record
 from .labfiles import lab_file
 
 ENUMS = {"sk_rst_reason": {3: "NO_SOCKET"}}
@@ -62,12 +65,12 @@ def test_reads_what_was_written(path: Path) -> None:
     assert recording.symbol(0xFFFFFFFF81000100) == "tcp_v4_rcv"
     assert recording.symbol(5) is None
     assert recording.symbol(6) is None
-    assert recording.process(1432) == Process(
+    assert recording.context.process(1432) == Process(
         1432, "nginx", "/usr/sbin/nginx", "nginx: worker", "/web"
     )
-    assert recording.process(1) is None
-    assert recording.socket_owner(777) == 1432
-    assert recording.netns_name(4026531840) == "host"
+    assert recording.context.process(1) is None
+    assert recording.context.socket_owner(777) == 1432
+    assert recording.context.netns_name(4026531840) == "host"
     assert (recording.lost, recording.losses) == (7, [(10, 20), (30, 40)])
     assert recording.complete
 
@@ -396,12 +399,14 @@ def test_what_was_recorded_before_the_disk_was_full_can_be_explained(path: Path)
 
 
 def test_recording_answers_as_the_host_did() -> None:
-    """Recording is a Context like the live one."""
+    """What a recording knows is a Context like the live one."""
     recording = lab_file("linger-zero-established-v4").recording
-    live = FakeContext([NGINX], {777: 1432})
-    for name in ("process", "socket_owner", "netns_name"):
-        assert callable(getattr(recording, name))
-        assert callable(getattr(live, name))
+    questions = [name for name in vars(Context) if not name.startswith("_")]
+    assert len(questions) >= 6
+    for name in questions:
+        wanted = signature(getattr(Context, name)).parameters
+        for kind in (RecordedContext, LiveContext, FakeContext):
+            assert list(signature(getattr(kind, name)).parameters) == list(wanted)
     owner = lab_file("linger-zero-established-v4").explained[0].facts.owner
     assert owner
-    assert recording.process(owner.pid) == owner
+    assert recording.context.process(owner.pid) == owner

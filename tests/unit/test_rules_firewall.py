@@ -403,9 +403,9 @@ def test_replay_says_what_was_said(tmp_path: Path) -> None:
         {"time_ns": 40},
     )
     expected = {5: one, 10: one, 15: one, 20: one, 25: two, 35: two}
-    assert {t: said.firewall(NETNS, t) for t in expected} == expected
-    assert said.firewall(NETNS, 41) is None
-    assert said.firewall(NETNS + 1, 5) is None
+    assert {t: said.context.firewall(NETNS, t) for t in expected} == expected
+    assert said.context.firewall(NETNS, 41) is None
+    assert said.context.firewall(NETNS + 1, 5) is None
 
 
 @pytest.mark.parametrize(

@@ -236,3 +236,38 @@ def test_counters_that_could_not_be_read() -> None:
     session = FakeSession([[one(1)]])
     session.counters_after = None
     assert completeness(session)["not_compared"] == "the counters could not be read"
+
+
+# -- resets of no interest, and other reasons to stop ----------------------------------------------
+
+
+def tracing(session: Any, limits: Limits, **options: Any) -> tuple[str, Tracing]:
+    stream = io.StringIO()
+    made = Tracing(session, JsonSink(0), Output(stream), limits, session.stopper, **options)
+    made.run()
+    return stream.getvalue(), made
+
+
+def test_until_is_asked_after_every_poll() -> None:
+    """The rest is still read: the command ended, its resets may not have been told yet."""
+    session = FakeSession([[one(1)], [one(2)], [one(3)], [one(4)]])
+    _, done = tracing(session, Limits(until=lambda: len(session.polls) >= 2))
+    assert (len(session.polls), session.finished, done.totals.resets) == (2, True, 3)
+
+
+def test_until_that_holds_already() -> None:
+    session = FakeSession([[one(1)]])
+    _, done = tracing(session, Limits(until=lambda: True))
+    assert (session.polls, session.finished, done.totals.resets) == ([], True, 1)
+
+
+def test_progress_is_told_after_every_poll() -> None:
+    told: list[tuple[float, int]] = []
+
+    def progress(seconds: float, totals: Totals) -> None:
+        told.append((seconds, totals.resets))
+
+    tracing(FakeSession([[one(1)], [], [one(2)]]), Limits(), progress=progress)
+    assert [resets for _, resets in told] == [1, 1, 2]
+    assert [s for s, _ in told] == sorted(s for s, _ in told)
+    assert told[0][0] >= 0

@@ -6,6 +6,7 @@ import time
 
 import pytest
 
+from rsttrace.enrich import Facts, Process
 from rsttrace.explain import Explained
 from rsttrace.packet import ACK, PSH, RST
 from rsttrace.sinks import words
@@ -108,6 +109,39 @@ def test_socket_words() -> None:
     new = sent_reset(decided(A1, sock=busy, history=history(established_ns=0)))
     assert "age" not in words.socket_words(explained(new))
     assert words.socket_words(explained(received_reset(None, arrived()))) == ""
+
+
+def test_command_rows() -> None:
+    assert words.command_rows("read to EOF before close()", 80) == []
+    quoted = "tcpdump -i any 'host 10.0.0.1 and tcp'  # see who sends them"
+    assert words.command_rows(quoted, 80) == [quoted]
+    rows = words.command_rows(quoted, 30)
+    assert rows == ["tcpdump -i any \\", "'host 10.0.0.1 and tcp'", "# see who sends them"]
+    assert words.command_rows(quoted, 30, whole=False) == rows[:2]
+    assert words.command_rows("ss -lt  # " + "why " * 20, 20, whole=False)[1] == "# why why why ..."
+
+
+def test_process_words() -> None:
+    plain = sent_reset(decided(A1))
+    owner = Process(7, "java", "/usr/bin/java", "java " + "x" * 500, "/lxc.payload.web")
+    text = words.process_words(explained(plain, Facts(owner=owner)))
+    assert text.startswith("java[7] (lxc container web): java xxx")
+    assert text.endswith("x ...")
+    assert len(text) < 300
+    assert words.process_words(explained(plain, Facts(closer=Process(7, "java")))) == "java[7]"
+    assert words.process_words(explained(plain)) == ""
+
+
+def test_container_words() -> None:
+    def said(path: str) -> str:
+        facts = Facts(owner=Process(7, "java", cgroup=path))
+        return words.container_words(explained(sent_reset(decided(A1)), facts))
+
+    assert said("/lxc.payload.web/system.slice/a.service") == (
+        "java[7] belongs to a.service, lxc container web."
+    )
+    assert said("/lxc.monitor.web") == ""
+    assert said("/system.slice/a.service") == ""
 
 
 def test_clocks(monkeypatch: pytest.MonkeyPatch) -> None:
