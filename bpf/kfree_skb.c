@@ -13,7 +13,7 @@ INLINE int is_challenged(struct peek *p, u32 reason)
 
 RAW_TRACEPOINT_PROBE(kfree_skb)
 {
-	u64 skb = ctx->args[0], *provoked = provoking.lookup(&skb);
+	u64 skb = ctx->args[0], net = 0, *provoked = provoking.lookup(&skb);
 	struct flow_key k = {};
 	struct peek p = {};
 	struct record *r;
@@ -42,6 +42,13 @@ RAW_TRACEPOINT_PROBE(kfree_skb)
 	r->drop_reason = reason;
 	read_task(r);
 	stack_bytes = read_stack(ctx, r);
+#if NARGS_kfree_skb >= 4
+	/* a segment that waited in the socket's backlog has lost its device (tcp_add_backlog) */
+	if (ctx->args[3]) {
+		READ(&net, ctx->args[3], sock_common, skc_net);
+		r->netns = read_netns(net);
+	}
+#endif
 	read_segment(r, &p, skb);
 	__builtin_memcpy(&k, r->laddr, sizeof(k));
 	if (!provoked && is_challenged(&p, reason))

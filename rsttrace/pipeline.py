@@ -138,7 +138,8 @@ class Pipeline:
         """What is harmless, or was advised at the other end, needs no advice: nothing is asked."""
         reset, facts = case.reset, case.facts
         needed = reset.flow.netns and not verdict.benign and not from_sender(case, verdict)
-        sources = wants(verdict.cause) if needed else ()
+        causes = (verdict.cause, verdict.suppressed_cause) if needed else ()
+        sources = tuple(dict.fromkeys(name for cause in causes if cause for name in wants(cause)))
         if sources:
             place = self._context.place(question_of(case, sources), reset.time_ns)
             facts = replace(facts, place=place)

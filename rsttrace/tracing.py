@@ -170,7 +170,8 @@ class Tracing:
                 return
             if self._wanted(one):
                 self.totals.add(one)
-                self._tally.add(one)
+                if not self._limits.netns or one.reset.flow.netns in self._limits.netns:
+                    self._tally.add(one)
                 self._output.write(self._sink.reset(one))
 
     def _wanted(self, explained: Explained) -> bool:

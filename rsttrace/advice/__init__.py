@@ -29,6 +29,7 @@ SOURCES = {
 }
 NOT_IN_USE = "connection tracking "  # is not loaded, follows nothing: then there is no entry
 USER_FRAMES = 8
+BEFORE = "too many resets to ask after each"
 
 
 def wants(cause: str) -> tuple[str, ...]:
@@ -48,7 +49,7 @@ def advise(case: Case, verdict: Verdict) -> Verdict:
     called = _called_by(case)
     if verdict.benign or verdict.confidence == UNKNOWN:
         return replace(verdict, evidence=_joined(verdict.evidence, called))
-    place = case.facts.place or Place()
+    place = since(case.facts.place or Place(), case.reset.time_ns)
     settings = _settings(verdict.cause, place)
     if from_sender(case, verdict):
         # its own settings: of a proxy, for example, which upstream it asks
@@ -71,6 +72,14 @@ def advise(case: Case, verdict: Verdict) -> Verdict:
         remedies=_joined(remedies),
         settings=settings,
     )
+
+
+def since(place: Place, time_ns: int) -> Place:
+    """In a flood an answer of a moment before may serve: what changes quickly is not known then."""
+    if not 0 < place.time_ns < time_ns:
+        return place
+    old = {name: BEFORE for name in ("sockets", "conntrack") if getattr(place, name) is not None}
+    return replace(place, sockets=None, conntrack=None, problems={**place.problems, **old})
 
 
 def from_sender(case: Case, verdict: Verdict) -> bool:

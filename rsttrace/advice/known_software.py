@@ -14,8 +14,9 @@ settings, the most likely culprit first::
     text = "nginx resets on purpose only where this is on, or after return 444"
     role = "server"       # optional: only where this program accepted (server) or opened (client)
     function = "ngx_*"    # optional: only if a name in the process's own stack fits
+    cmdline = "*serve*"   # optional: only if the command line fits
 
-``advise`` turns that into one remedy: ``nginx: reset_timedout_connection off; (nginx.conf: http,
+``advise`` turns that into one remedy: ``reset_timedout_connection off;  # nginx (nginx.conf: http,
 server or location): nginx resets on purpose only ...``. ``where`` and ``text`` are clauses, without
 a full stop at the end. A program without a setting for a cause has no entry for it. ``function``
 is asked of the names without their library; where the stack is not known the setting is told all
@@ -38,7 +39,7 @@ from rsttrace.explain import role_of_local_end
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """One setting of one program that bears on one cause. ``role``, ``function``: empty: any."""
+    """One setting of one program that bears on one cause. ``role`` and the rest: empty: any."""
 
     cause: str
     setting: str
@@ -47,6 +48,7 @@ class Setting:
     text: str
     role: str = ""
     function: str = ""
+    cmdline: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,15 +89,17 @@ def remedies(case: Case, cause: str) -> tuple[str, ...]:
     for process in people:
         for program in software():
             if process and program.runs_as(process):
-                found.update((_words(program, one), None) for one in _fitting(case, cause, program))
+                fitting = _fitting(case, cause, program, process)
+                found.update((_words(program, one), None) for one in fitting)
     return tuple(found)
 
 
-def _fitting(case: Case, cause: str, program: Software) -> list[Setting]:
+def _fitting(case: Case, cause: str, program: Software, process: Process) -> list[Setting]:
     return [
         one
         for one in program.settings
         if one.cause == cause
+        and fnmatchcase(process.cmdline, one.cmdline or "*")
         and one.role in ("", role_of_local_end(case))
         and _called(one.function, case.facts.user_frames)
     ]
@@ -110,4 +114,4 @@ def _called(function: str, frames: tuple[str, ...]) -> bool:
 
 def _words(program: Software, one: Setting) -> str:
     where = f" ({one.where})" if one.where else ""
-    return f"{program.id}: {one.change}{where}: {one.text}"
+    return f"{one.change}  # {program.id}{where}: {one.text}"

@@ -124,7 +124,7 @@ class Diagnosis:
             raise KeyboardInterrupt  # nobody wants it to start any more
         self._subject.begin()
         ending = Ending(self._over, lambda: self._session.pipeline.busy, self._seconds)
-        limits = Limits(filtered=request.filtered, until=ending)
+        limits = Limits(netns=self._netns, filtered=request.filtered, until=ending)
         output = Output(sys.stdout)
         tracing = Tracing(
             self._session, self._sink, output, limits, Patient(), lambda s, _: self._tell(s)

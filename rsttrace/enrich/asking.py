@@ -17,7 +17,7 @@ from rsttrace.enrich.firewall import Firewall, said_for
 WAIT_SECONDS = 0.18
 FRESH_SECONDS = 2.0  # an answer too late for one reset is good for the next
 BURST_SECONDS = WAIT_SECONDS  # of looking up at once: what a reset may be held up for at most
-PATIENT_SECONDS = 1.0  # the same where nobody waits for the reset at the other end
+PATIENT_SECONDS, PATIENT_SHARE = 1.0, 0.5  # the same where nobody waits for each reset
 SHARE = 0.1  # of the time, in the long run
 REMEMBERED = 64  # answers for each key, and keys
 LEAST_SECONDS = 0.03  # less is not worth a question
@@ -165,9 +165,9 @@ class Credit:
         self._since = time.monotonic()
 
     def be_patient(self) -> None:
-        """From now on there is more at once, and as much again as time goes by."""
+        """From now on there is more at once, and half of all time."""
         self._burst_s = self._left = PATIENT_SECONDS
-        self._share = 1.0
+        self._share = PATIENT_SHARE
 
     @property
     def left(self) -> float:

@@ -11,7 +11,7 @@ from pathlib import Path
 PROC = Path("/proc")
 BURST_SECONDS = 0.02  # of searching at once
 EARNED_SECONDS = 0.001  # what each search adds: a host with many open files must not slow a trace
-PATIENT_SECONDS = 1.0
+PATIENT_BURST, PATIENT_EARNED = 1.0, 0.005
 LEAST_SECONDS = 0.0005  # less is not worth a search
 CHILDREN = 64
 LOOKS = 64  # links between two looks at the clock
@@ -35,7 +35,8 @@ class Owners:
 
     def be_patient(self) -> None:
         """Search longer: for a report at the end, not for live output."""
-        self._burst_s = self._left = self._earned_s = PATIENT_SECONDS
+        self._burst_s = self._left = PATIENT_BURST
+        self._earned_s = PATIENT_EARNED
 
     def learn(self, places: dict[int, Held]) -> None:
         """Who holds which socket now."""

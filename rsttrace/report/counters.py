@@ -15,7 +15,6 @@ GLOSSES = {
     "TcpRetransSegs": "segments sent again",
     "TcpInErrs": "bad segments received",
     "TcpInCsumErrors": "wrong checksums",
-    "TcpExtTCPAbortOnSyn": "aborted by SYN",
     "TcpExtTCPAbortOnData": "data after close, or SO_LINGER 0",
     "TcpExtTCPAbortOnClose": "closed with data unread",
     "TcpExtTCPAbortOnMemory": "aborted for memory",

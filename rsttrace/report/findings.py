@@ -27,7 +27,7 @@ LESS_HARM = {
     "unknown": 0.5,
 }
 SURENESS = {CERTAIN: 1.0, LIKELY: 0.8}
-UNSURENESS, UNHARMED = 0.5, 0.3
+UNSURENESS, UNHARMED = 0.5, 0.01
 
 
 @dataclass(frozen=True, slots=True)

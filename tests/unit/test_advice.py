@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from rsttrace.advice import SOURCES, advise, wants
+from rsttrace.advice import SOURCES, advise, since, wants
 from rsttrace.advice.fits import advisers
 from rsttrace.causes import catalogue
 from rsttrace.causes.case import Case, Sender
@@ -152,3 +152,14 @@ def test_nothing_commands_the_terminal() -> None:
     verdict = advised(one, Place(conntrack=evil))
     assert any("\\x1b[2J" in text for text in verdict.evidence)
     assert all(text.isprintable() for text in (*verdict.evidence, *verdict.remedies))
+
+
+def test_answer_from_before_the_reset_says_nothing_of_the_queue() -> None:
+    """Of a flood: the settings still hold, how full a queue was does not."""
+    reset = sent_reset(decided(A2, sock=LINGER))
+    for time_ns, fresh in ((reset.time_ns - 1, False), (reset.time_ns, True), (0, True)):
+        place = replace(full_place(reset), time_ns=time_ns)
+        kept = since(place, reset.time_ns)
+        assert (kept.sockets is not None) == fresh
+        assert kept.settings == place.settings
+        assert ("sockets" in kept.problems) != fresh

@@ -228,7 +228,7 @@ ON = Setting(
     "resets on purpose",
 )
 PROGRAM = Software("nginx", ("nginx", "python3*"), (ON,))
-SAYS = "nginx: reset_timedout_connection off; (nginx.conf: http): resets on purpose"
+SAYS = "reset_timedout_connection off;  # nginx (nginx.conf: http): resets on purpose"
 
 
 @pytest.mark.parametrize(
@@ -302,7 +302,7 @@ def test_settings_come_behind_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
     place = Place(settings={"net.core.somaxconn": "4096"})
     verdict = advised(one, place, Facts(listener=NGINX, netns_name="host"))
     assert "from 128 to 4096" in verdict.remedies[0]
-    assert "nginx: listen 80 backlog=4096;: see above" in verdict.remedies
+    assert "listen 80 backlog=4096;  # nginx: see above" in verdict.remedies
 
 
 def test_a_process_that_closed_nothing_gets_no_settings() -> None:

@@ -104,6 +104,15 @@ def test_namespace_of_the_host(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
     assert namespaces.host() == (0, "")
 
 
+def test_comes_back_only_if_it_went(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without rights nobody went anywhere, and nobody may come back."""
+    monkeypatch.setattr(ctypes, "CDLL", lambda *_, **__: pytest.fail("enters"))
+    before = os.listdir("/proc/self/fd")
+    with namespaces.coming_back():
+        pass
+    assert os.listdir("/proc/self/fd") == before
+
+
 # -- nothing of the question is a path or a command ------------------------------------------------
 
 

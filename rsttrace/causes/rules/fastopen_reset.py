@@ -55,7 +55,7 @@ def _no_place(case: Case) -> Finding:
             ),
             *reason_evidence(case),
         ),
-        sees="connect() had succeeded; then ECONNRESET on the first read or write",
+        sees="ECONNRESET on the first read or write although connect() succeeded",
         remedies=(
             "before a restart take the host out of the load balancer, then let it close its "
             "listening socket",
