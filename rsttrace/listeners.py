@@ -95,10 +95,12 @@ class Listeners:
         return gone[-1] if gone else None
 
     def accepting(self, netns: int, address: str, port: int) -> Listener | None:
-        """The one that a connection to this address reaches."""
+        """The one that a connection to this address reaches: the most specific."""
+        same_family = ANY_OF[6 if ":" in address else 4]
+        order = {address: 0, same_family: 1}
         found = (
             x
             for x in self.on_port(port)
             if x.netns == netns and (x.address == address or x.address in ANY)
         )
-        return next(found, None)
+        return min(found, key=lambda x: order.get(x.address, 2), default=None)

@@ -21,8 +21,8 @@ from rsttrace.output import printable
 
 # what a Place can tell, and how a person calls it
 SOURCES = {
-    "settings": "the kernel's settings (sysctl)",
-    "sockets": "who listens there, and the state of the socket",
+    "settings": "the kernel's settings",
+    "sockets": "who listens there and the socket's state",
     "path": "the route to the other end",
     "peer": "whether the other end is on this host",
     "conntrack": "the connection tracking entry",
@@ -53,7 +53,8 @@ def advise(case: Case, verdict: Verdict) -> Verdict:
     settings = _settings(verdict.cause, place)
     if from_sender(case, verdict):
         # its own settings: of a proxy, for example, which upstream it asks
-        own = known_software.remedies(case, verdict.cause)
+        rejected = case.sender is not None and case.sender.cause == "firewall-reject"
+        own = () if rejected else known_software.remedies(case, verdict.cause)
         return replace(
             verdict,
             evidence=_joined(verdict.evidence, called),
@@ -119,11 +120,13 @@ def _settings(cause: str, place: Place) -> tuple[tuple[str, str], ...]:
 
 
 def _not_known(cause: str, place: Place) -> tuple[str, ...]:
-    return tuple(
-        f"not known: {SOURCES[name]} ({place.problems[name]})"
-        for name in wants(cause)
-        if name in place.problems and not place.problems[name].startswith(NOT_IN_USE)
-    )
+    """One text for each reason."""
+    whats: dict[str, list[str]] = {}
+    for name in wants(cause):
+        reason = place.problems.get(name, "")
+        if reason and not reason.startswith(NOT_IN_USE):
+            whats.setdefault(reason, []).append(SOURCES[name])
+    return tuple(f"not known: {', '.join(what)} ({why})" for why, what in whats.items())
 
 
 def _called_by(case: Case) -> tuple[str, ...]:

@@ -36,27 +36,33 @@ def evidence(case: Case, place: Place) -> tuple[str, ...]:
 
 def watch_there(case: Case, place: Place, why: str) -> str:
     """The command that shows the same connection at the other end."""
-    port = service_port(case)
+    flow, peer, port = case.reset.flow, place.peer, service_port(case)
+    host, _, real_port = real_remote(case, place).rpartition(":")
+    if peer and peer.here and not host:
+        lost = f"{flow.remote} is an address of this host, but no sender was seen on it"
+        look = line("nft", "list", "ruleset")
+        return inside(case, look, f"{lost}: does NAT lead elsewhere, or IPVS (ipvsadm -ln)?")
+    if real_port and port == flow.rport:
+        port = int(real_port)
     watch = line("rsttrace", *(("-P", str(port)) if port else ()))
-    if place.peer and (place.peer.here or place.peer.elsewhere):
-        return f"{watch}  # in all namespaces of this host: {why}"
-    host = real_remote(case, place).rpartition(":")[0].strip("[]") or case.reset.flow.remote
-    return f"on {host}: sudo {watch}  # {why}"
+    if peer and peer.elsewhere and not host:
+        names = ", ".join(peer.elsewhere)
+        why += f" (network namespace {names} here has the same address, but no sender was seen)"
+    return f"on {host.strip('[]') or flow.remote}: sudo {watch}  # {why}"
 
 
-def listens_there(case: Case, place: Place) -> str:
+def listens_there(case: Case, place: Place, why: str) -> str:
     """How to see what listens at the remote end; empty if that is not on this host."""
     flow, peer = case.reset.flow, place.peer
     look = line("ss", "-ltnp", f"sport = :{flow.rport}")
     if peer and peer.here:
-        return inside(case, look)
-    return inside_of(peer.elsewhere[0], look) if peer and peer.elsewhere else ""
+        return inside(case, look, why)
+    return inside_of(peer.elsewhere[0], look, why) if peer and peer.elsewhere else ""
 
 
-def capture(case: Case, device: str) -> str:
+def capture(case: Case, device: str, why: str) -> str:
     """tcpdump of all connections of this kind: with handshake and data there is more to compare."""
     port = service_port(case)
     wanted = f"host {case.reset.flow.remote} and tcp" + (f" port {port}" if port else "")
-    return inside(
-        case, line("tcpdump", "-nn", "-i", device or "any", "-w", "/tmp/rst.pcap", wanted)
-    )
+    look = line("tcpdump", "-nn", "-i", device or "any", "-w", "/tmp/rst.pcap", wanted)
+    return inside(case, look, why)

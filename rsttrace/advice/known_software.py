@@ -1,26 +1,38 @@
 """What the settings of well-known servers and runtimes do about a cause: software/NAME.toml.
 
 One file for each program. ``names``: what the process calls itself (``comm``, at most 15
-characters) or the file name of its executable; ``*`` stands for anything. Then any number of
-settings, the most likely culprit first::
+characters) or the file name of its executable; ``*`` stands for anything. ``cmdline``, optional:
+one of these patterns must fit its command line as well, where another program has that name. Then
+any number of settings, the most likely culprit first::
 
     names = ["nginx"]
 
     [[setting]]
     cause = "linger-zero"                       # id of the catalogue
     setting = "reset_timedout_connection"       # its name in the program's own documentation
-    change = "reset_timedout_connection off;"   # what to write there, to paste
+    change = "reset_timedout_connection off;"   # what to write there, to paste; not the default
     where = "nginx.conf: http, server or location"
-    text = "nginx resets on purpose only where this is on, or after return 444"
-    role = "server"       # optional: only where this program accepted (server) or opened (client)
-    function = "ngx_*"    # optional: only if a name in the process's own stack fits
-    cmdline = "*serve*"   # optional: only if the command line fits
+    text = "where this is on, nginx resets clients that time out or meet return 444"
 
-``advise`` turns that into one remedy: ``reset_timedout_connection off;  # nginx (nginx.conf: http,
-server or location): nginx resets on purpose only ...``. ``where`` and ``text`` are clauses, without
-a full stop at the end. A program without a setting for a cause has no entry for it. ``function``
-is asked of the names without their library; where the stack is not known the setting is told all
-the same.
+Further keys of a setting, all optional. It is told only where all of them fit:
+
+    role = "server"          # this program accepted (server) or opened (client) the connection
+    cmdline = ["*serve*"]    # one of these fits its command line
+    after_s = 4              # the connection was at least so old when it was closed, or who knows
+    before_s = 5             # at most so old, or who knows
+    ended = ["SIG*"]         # who closed it did so by ending: SIGKILL, "status 1"; "no": lived on
+    limit = 5                # the accept queue's limit is this number, the program's own default
+    silent = true            # the program wanted the other end not to notice: no FIN, and either
+                             # no RST (TCP_REPAIR) or one that dies on its way (TTL 1)
+    function = "accept_fd"   # proof: a name in the stack of its call (see below)
+
+What ``silent`` or ``function`` prove is the answer: no other setting is told then. A stack may lack
+callers, so a ``function`` that is not in it rules nothing out. These two and ``ended`` are asked
+only where it was this program that acted.
+
+``advise`` turns a setting into one remedy: ``reset_timedout_connection off;  # nginx (nginx.conf:
+http, server or location): where this is on, ...``. ``where`` and ``text`` are clauses, without a
+full stop at the end. A program without a setting for a cause has no entry for it.
 """
 
 from __future__ import annotations
@@ -31,10 +43,13 @@ from fnmatch import fnmatchcase
 from functools import cache
 from importlib import resources
 from pathlib import PurePosixPath
+from typing import Any
 
-from rsttrace.causes.case import Case
+from rsttrace.causes.case import Case, how_it_ended
 from rsttrace.enrich import Process
 from rsttrace.explain import role_of_local_end
+
+LIVED_ON = "no"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +62,13 @@ class Setting:
     where: str
     text: str
     role: str = ""
+    cmdline: tuple[str, ...] = ()
+    after_s: float = 0
+    before_s: float = float("inf")
+    ended: tuple[str, ...] = ()
+    limit: int = 0
+    silent: bool = False
     function: str = ""
-    cmdline: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,11 +78,14 @@ class Software:
     id: str
     names: tuple[str, ...]
     settings: tuple[Setting, ...]
+    cmdline: tuple[str, ...] = ()
 
     def runs_as(self, process: Process) -> bool:
         """Is this process that program?"""
         called = {process.comm, PurePosixPath(process.exe).name} - {""}
-        return any(fnmatchcase(one, name) for one in called for name in self.names)
+        return any(_like(one, self.names) for one in called) and (
+            not self.cmdline or _like(process.cmdline, self.cmdline)
+        )
 
 
 @cache
@@ -77,8 +100,12 @@ def software() -> tuple[Software, ...]:
 
 def _read(name: str, text: str) -> Software:
     value = tomllib.loads(text)
-    settings = tuple(Setting(**one) for one in value.get("setting", ()))
-    return Software(name, tuple(value["names"]), settings)
+    settings = tuple(Setting(**_without_lists(one)) for one in value.pop("setting", ()))
+    return Software(name, settings=settings, **_without_lists(value))
+
+
+def _without_lists(value: dict[str, Any]) -> dict[str, Any]:
+    return {key: tuple(v) if isinstance(v, list) else v for key, v in value.items()}
 
 
 def remedies(case: Case, cause: str) -> tuple[str, ...]:
@@ -95,21 +122,69 @@ def remedies(case: Case, cause: str) -> tuple[str, ...]:
 
 
 def _fitting(case: Case, cause: str, program: Software, process: Process) -> list[Setting]:
-    return [
-        one
-        for one in program.settings
-        if one.cause == cause
-        and fnmatchcase(process.cmdline, one.cmdline or "*")
-        and one.role in ("", role_of_local_end(case))
-        and _called(one.function, case.facts.user_frames)
+    who = case.facts.actor or case.facts.closer
+    acted = bool(who and program.runs_as(who))
+    mine = [
+        one for one in program.settings if one.cause == cause and _fits(case, one, process, acted)
     ]
+    proven = [one for one in mine if acted and _proven(case, one)]
+    return proven[:1] or mine
 
 
-def _called(function: str, frames: tuple[str, ...]) -> bool:
-    """Is the function in the stack? Also if neither is known."""
-    if not function or not frames:
-        return True
-    return any(fnmatchcase(frame.split(" ")[0], function) for frame in frames)
+def _fits(case: Case, one: Setting, process: Process, acted: bool) -> bool:
+    sock, age_s = case.sock, _age_s(case)
+    return (
+        one.role in ("", role_of_local_end(case))
+        and (not one.cmdline or _like(process.cmdline, one.cmdline))
+        and (age_s is None or one.after_s <= age_s <= one.before_s)
+        and (not one.ended or (acted and _like(_ended(case), one.ended)))
+        and (not one.limit or bool(sock and sock.max_ack_backlog == one.limit))
+        and (not one.silent or (acted and _silent(case)))
+    )
+
+
+def _proven(case: Case, one: Setting) -> bool:
+    names = (frame.split(" ")[0] for frame in case.facts.user_frames)
+    return one.silent or bool(one.function and one.function in names)
+
+
+def _age_s(case: Case) -> float | None:
+    """How old the connection was when this end closed it; None if that is not known."""
+    history = case.history
+    if not history or not history.established_ns or not history.close_ns:
+        return None
+    return (history.close_ns - history.established_ns) / 1e9
+
+
+def _ended(case: Case) -> str:
+    """How the process that closed ended: ``SIGKILL``, ``status 1``, LIVED_ON; empty: not known."""
+    decided, history = case.reset.decided, case.history
+    if case.reset.active and decided:
+        exiting, code = decided.task.exiting, decided.task.exit_code
+    elif history and history.closed_by_process:
+        exiting, code = history.closed_by_exit, history.close_exit_code
+    else:
+        return ""
+    how = how_it_ended(code).removeprefix("exited with ").removeprefix("was killed by ")
+    return how if exiting else LIVED_ON
+
+
+def _silent(case: Case) -> bool:
+    """Was the connection closed so that the other end should not notice?"""
+    reset, history = case.reset, case.history
+    if reset.active:
+        return bool(reset.packet and reset.packet.ttl == 1)
+    return bool(
+        history
+        and history.closed
+        and history.old_state == "ESTABLISHED"
+        and _ended(case) == LIVED_ON
+        and not (history.sent_reset or history.got_reset or history.errno)
+    )
+
+
+def _like(text: str, patterns: tuple[str, ...]) -> bool:
+    return any(fnmatchcase(text, pattern) for pattern in patterns)
 
 
 def _words(program: Software, one: Setting) -> str:

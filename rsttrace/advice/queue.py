@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from rsttrace.advice.commands import service_of, sysctl
+from rsttrace.advice.commands import acceptor, boxed, service_of, sysctl
 from rsttrace.causes.case import Case, duration, name_of
 from rsttrace.enrich.place import Place
 
@@ -51,7 +51,7 @@ def queue_of(case: Case, place: Place) -> Queue | None:
         waiting, limit = listening.waiting, listening.limit
     else:
         return None
-    who = name_of(case.facts.listener or case.facts.owner, "the application")
+    who = name_of(acceptor(case), "the application")
     return Queue(who, waiting, limit, half_open, somaxconn, tuple(evidence))
 
 
@@ -63,7 +63,7 @@ def later(case: Case, place: Place) -> str:
 def raise_limit(case: Case, queue: Queue) -> tuple[str, ...]:
     """listen() takes the smaller of its backlog and somaxconn, once: it has to be called again."""
     who, limit, somaxconn = queue.who, queue.limit, queue.somaxconn
-    restart = service_of(case.facts.listener or case.facts.owner, who)
+    restart = service_of(acceptor(case), who)
     if limit >= MOST:
         return ()
     if somaxconn is None:
@@ -74,13 +74,24 @@ def raise_limit(case: Case, queue: Queue) -> tuple[str, ...]:
     if limit < somaxconn:
         return (
             f"raise the backlog that {who} gives to listen() from {limit} to "
-            f"{min(somaxconn, queue.wanted)} and restart {restart}: {SOMAXCONN} is {somaxconn}, "
-            "it allows that",
+            f"{min(somaxconn, queue.wanted)} and restart {restart} (a restart alone may do if "
+            f"{SOMAXCONN}, now {somaxconn}, was raised after it started)",
         )
-    raised = f"{sysctl(case, SOMAXCONN, queue.wanted)}  # is {somaxconn}"
     if limit > somaxconn:
-        return (f"{raised}, less than the limit of {limit}: {who} called listen() before that",)
+        raised = f"is {somaxconn}, less than the limit of {limit}, so it was lowered since"
+    else:
+        raised = f"is {somaxconn}, the limit that listen() got"
     return (
-        f"{raised}, the limit that listen() got; then restart {restart}",
+        _raise_somaxconn(case, queue.wanted, raised, restart),
         f"raise the backlog that {who} gives to listen(), too, if that is not above {limit}",
     )
+
+
+def _raise_somaxconn(case: Case, wanted: int, why: str, restart: str) -> str:
+    """Of a container it is to be told at its start: each start makes a new namespace."""
+    if box := boxed(case, acceptor(case)):
+        return (
+            f"recreate {box} with --sysctl {SOMAXCONN}={wanted} (Kubernetes: "
+            f"securityContext.sysctls): {SOMAXCONN} {why}"
+        )
+    return sysctl(case, SOMAXCONN, wanted, f"{why}; then restart {restart}")

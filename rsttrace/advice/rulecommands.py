@@ -51,7 +51,7 @@ def _nft(rule: Rule, words: str) -> Commands | None:
     *where, handle = found.groups()
     show = line("nft", "-a", "list", "chain", *where)
     if not handle:
-        return Commands(show, f"{line('nft', 'add', 'rule', *where)} {words}")
+        return Commands(show, f"{line('nft', 'add', 'rule', *where)} {words}" if words else "")
     insert = line("nft", "insert", "rule", *where, "handle", handle)
     before = f"{insert} {words}" if words else ""
     return Commands(show, before, line("nft", "delete", "rule", *where, "handle", handle))
@@ -67,7 +67,7 @@ def _xtables(rule: Rule, words: str) -> Commands | None:
     base = (tool, "-t", table)
     if not number:
         show = line(*base, "-S", chain)
-        return Commands(show, f"{line(*base, '-A', chain)} {words} -j ACCEPT")
+        return Commands(show, f"{line(*base, '-A', chain)} {words} -j ACCEPT" if words else "")
     return Commands(
         line(*base, "-S", chain, number),
         f"{line(*base, '-I', chain, number)} {words} -j ACCEPT" if words else "",
@@ -92,9 +92,9 @@ def _unescaped(found: re.Match[str]) -> str:
 
 def remedies(case: Case, rule: Rule, found: Commands, allow: str, costs: str) -> tuple[str, ...]:
     """``allow``: what goes past the rule then; ``costs``: what deleting it opens."""
-    said = [
-        f"{inside(case, found.show)}  # the rule: {rule.text}",
-        f"{inside(case, found.before)}  # {allow}" if found.before else "",
-        f"{inside(case, found.delete)}  # {costs}" if found.delete else "",
-    ]
-    return tuple(text for text in said if text)
+    said = (
+        (found.show, f"the rule: {rule.text}"),
+        (found.before, allow),
+        (found.delete, costs),
+    )
+    return tuple(inside(case, command, why) for command, why in said if command)

@@ -14,6 +14,7 @@ from rsttrace.packet import Packet
 from rsttrace.records import Record
 
 NAMED = 3  # rules in the evidence if several fit
+NONE = "none that fits these addresses (NAT changes them, or it is gone)"
 
 _HOOKS = {
     "__netif_receive_skb_core": "ingress",
@@ -163,7 +164,7 @@ def _blame(
     too_many = "there are too many" if set(firewall.more) & set(verdicts) else ""
     unsure = firewall.problem or too_many
     if not found:
-        return Blame("", (f"which rule: {unsure or 'none that fits is there now'}",))
+        return Blame("", (f"which rule: {unsure or NONE}",))
     if unsure:
         known = tuple(f"a rule that fits: {rule.name}" for rule in found[:NAMED])
         return Blame("", (*known, f"not all rules are known: {unsure}"))

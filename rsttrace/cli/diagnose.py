@@ -94,7 +94,13 @@ class Diagnose(click.Command):
     options_metavar="[OPTIONS] [HOST:PORT | -- CMD ARGS...]",
 )
 @click.argument("target", type=TargetType(), required=False, metavar="")
-@click.option("-d", "--for", "seconds", type=Duration(), help="How long: 30 (s), 500ms, 2m, 1h.")
+@click.option(
+    "-d",
+    "--for",
+    "seconds",
+    type=Duration(),
+    help="How long: 30 (s), 500ms, 2m, 1h. Default: 30 s; CMD, HOST:PORT: to their end.",
+)
 @click.option(
     "-p",
     "--pid",
@@ -106,7 +112,11 @@ class Diagnose(click.Command):
 @click.option("--container", metavar="ID|NAME", help="What happens in a container.")
 @packet_options
 @click.option("--tls", is_flag=True, help="HOST:PORT: send a TLS hello.")
-@click.option("--timeout", type=Duration(), help="HOST:PORT: for connect(); default 5 s.")
+@click.option(
+    "--timeout",
+    type=Duration(),
+    help="HOST:PORT: for the name, connect() and TLS, each; default 5 s.",
+)
 @click.option("--wait", type=Duration(), help="HOST:PORT: for what comes then; default 2 s.")
 @click.option("--as-root", is_flag=True, help="CMD: run it as root, not as the caller of sudo.")
 @click.option(

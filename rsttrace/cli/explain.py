@@ -44,6 +44,7 @@ def command(what: str, **options: Any) -> int:
     if options["report"] and not _is_path(what):
         raise RsttraceError(f"{what!r} is no file.", "--report needs a recording.", EXIT_USAGE)
     if options["report"]:
+        _check_report(options)
         return _replay(Path(what), options)
     if what in catalogue():
         click.echo(cause_page(catalogue()[what]))
@@ -61,6 +62,13 @@ def command(what: str, **options: Any) -> int:
     raise RsttraceError(
         f"{what!r} is no cause, no term rsttrace knows, and no file.", hint, EXIT_USAGE
     )
+
+
+def _check_report(options: dict[str, Any]) -> None:
+    """Options of how resets are listed mean nothing for a report."""
+    for name, option in (("oneline", "-1"), ("wide", "-w"), ("relative", "-t")):
+        if options[name]:
+            raise click.UsageError(f"{option} has no place with --report, which lists no resets.")
 
 
 def _is_path(what: str) -> bool:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import sys
+import textwrap
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -31,9 +33,18 @@ def list_labs() -> None:
     from tabulate import tabulate
 
     from rsttrace.lab import labs, server_labs
+    from rsttrace.output import terminal_width
 
-    rows = [(spec.name, spec.doc.strip().partition("\n")[0]) for spec in labs() + server_labs()]
+    specs = [*labs(), *server_labs()]
+    room = terminal_width(sys.stdout) - max(len(spec.name) for spec in specs) - 2
+    rows = [(spec.name, textwrap.fill(_first_sentence(spec.doc), max(room, 30))) for spec in specs]
     click.echo(tabulate(rows, ("lab", "what happens"), tablefmt="simple"))
+
+
+def _first_sentence(doc: str) -> str:
+    """In one line, without the marks of code; a dot within a name or number ends nothing."""
+    text = " ".join(doc.replace("``", "").split())
+    return re.split(r"(?<=\.) (?=[A-Z])", text, maxsplit=1)[0]
 
 
 @command.command("run")

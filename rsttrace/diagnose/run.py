@@ -80,8 +80,7 @@ def wanted_of(request: Request, subject: Subject, container: Container | None) -
     if request.netns:
         parts.append(by_netns(request.netns))
     if container:
-        own = container.netns
-        parts.append(by_netns((own,)) if own else by_container(container.holds))
+        parts.append(by_container(container.holds, container.netns))
     return all_of(*parts)
 
 

@@ -44,13 +44,19 @@ def by_netns(inodes: Collection[int]) -> Wanted:
     return lambda one: one.reset.flow.netns in inodes
 
 
-def by_container(holds: Callable[[Process], bool]) -> Wanted:
-    """Connections of processes that live in a container: one without a namespace of its own."""
+def by_container(holds: Callable[[Process], bool], netns: int | None) -> Wanted:
+    """Connections of processes that live in a container.
+
+    ``netns``: its own, None if it shares the host's. There also what nobody is known to have had a
+    part in counts; what another process had does not, since the containers of a pod share one.
+    """
 
     def wanted(one: Explained) -> bool:
         facts = one.facts
-        known = (facts.owner, facts.actor, facts.closer, facts.listener)
-        return any(holds(process) for process in known if process)
+        known = [p for p in (facts.owner, facts.actor, facts.closer, facts.listener) if p]
+        if netns is not None and one.reset.flow.netns != netns:
+            return False
+        return any(holds(process) for process in known) or (netns is not None and not known)
 
     return wanted
 

@@ -22,6 +22,12 @@ READ_BYTES = 65536
 ENOUGH_BYTES = 1 << 20
 LEAVE_SECONDS = 0.3  # for the other end's FIN
 DISCARD_PORT = 9
+# what OpenSSL says of an answer that is no TLS (SSL_R_..., in words)
+FOREIGN = (
+    *("wrong version number", "record layer failure", "packet length too long", "http request"),
+    *("unknown protocol", "bad record type", "unexpected message"),
+)
+NO_TLS = "Perhaps the other end does not speak TLS on this port."
 
 CONNECT, TLS, WAIT = "connect", "tls", "wait"
 REFUSED = {errno.ECONNREFUSED: "refused"}
@@ -73,6 +79,8 @@ def sentence(outcome: str, when: str, said: str, seconds: float, received: int) 
     if outcome == "reset" and when == CONNECT:  # a refusal is another errno: the handshake was done
         return f"Connected, and reset at once, {after}."
     got = f" {received} bytes had come." if received else ""
+    failed = "The TLS handshake failed" if when == TLS else "TLS failed after the handshake"
+    other = f" {NO_TLS}" if when == TLS and said.startswith(FOREIGN) else ""
     texts = {
         "refused": f"Refused, {after}.",
         "reset": f"Reset {at_step[when]}, {after}.{got}",
@@ -80,7 +88,7 @@ def sentence(outcome: str, when: str, said: str, seconds: float, received: int) 
         "timeout": f"Nothing came {at_step[when]} for {seconds:.1f} s.",
         "unreachable": f"Not reachable: {said}.",
         "tls-ok": f"The TLS handshake worked ({said}); then nothing happened.",
-        "tls-failed": f"TLS failed {at_step[when]}: {said}.{got}",
+        "tls-failed": f"{failed}: {said}.{other}{got}",
         "answered": f"Connected; {received} bytes came.",
         "connected": "Connected; then nothing happened.",
     }

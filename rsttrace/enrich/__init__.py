@@ -20,13 +20,17 @@ from rsttrace.patterns import Neighbours
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """A process as /proc showed it. All but ``pid`` and ``comm`` may be empty."""
+    """A process as /proc showed it. All but ``pid`` and ``comm`` may be empty.
+
+    ``threads``: the names of its threads, where they have names of their own.
+    """
 
     pid: int
     comm: str
     exe: str = ""
     cmdline: str = ""
     cgroup: str = ""
+    threads: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -128,7 +132,7 @@ def _known(context: Context, pid: int, comm: str) -> Process | None:
     if not pid:
         return None
     found = context.process(pid)
-    if found and (not comm or found.comm == comm):
+    if found and (not comm or comm == found.comm or comm in found.threads):
         return found
     return Process(pid, comm) if comm else found
 

@@ -91,10 +91,10 @@ class Answers:
         return self._stacks.names(pid, addresses, words)
 
     def _frames(self, about: Any) -> Any:
-        if (left := self._credit.left) < LEAST_SECONDS:
+        if (wait_s := self._credit.wait("symbols")) < LEAST_SECONDS:
             return None
         with self._credit.spending():
-            return self._helper.ask("symbols", about, left)
+            return self._helper.ask("symbols", about, wait_s)
 
 
 def no_place(reason: str) -> dict[str, Any]:

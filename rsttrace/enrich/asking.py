@@ -18,6 +18,10 @@ WAIT_SECONDS = 0.18
 FRESH_SECONDS = 2.0  # an answer too late for one reset is good for the next
 BURST_SECONDS = WAIT_SECONDS  # of looking up at once: what a reset may be held up for at most
 PATIENT_SECONDS, PATIENT_SHARE = 1.0, 0.5  # the same where nobody waits for each reset
+# what one question may take there: several commands tell the rules, on a busy machine slowly
+PATIENT_WAITS = {"firewall": 1.0}
+IN_VAIN = 2  # questions in a row without an answer; then nothing is asked for
+QUIET_SECONDS = 2.0
 SHARE = 0.1  # of the time, in the long run
 REMEMBERED = 64  # answers for each key, and keys
 LEAST_SECONDS = 0.03  # less is not worth a question
@@ -37,7 +41,8 @@ T = TypeVar("T")
 class Broker:
     """Starts the helper and asks it. It could not start, or ended: no answers.
 
-    ``meanwhile`` is called again and again while it waits.
+    ``meanwhile`` is called again and again while it waits. A helper that hangs is not waited for
+    each time: after IN_VAIN questions it is left alone for QUIET_SECONDS, or until it says a word.
     """
 
     def __init__(self, meanwhile: Callable[[], None] | None = None) -> None:
@@ -47,6 +52,7 @@ class Broker:
         self._asked: dict[int, str] = {}
         self._pending: dict[str, tuple[int, float]] = {}
         self._answers: dict[str, tuple[float, int, Any]] = {}
+        self._in_vain, self._quiet_until = 0, 0.0
         self._pid = 0
         with theirs:
             with contextlib.suppress(OSError):  # not root: then the answers are short anyway
@@ -59,7 +65,8 @@ class Broker:
         """The answer, None if there is none in time, or none at all.
 
         One that came too late for the same question a moment ago is taken, and a question that is
-        on its way is not sent twice, unless it must be asked ``anew``.
+        on its way is not sent twice, unless it must be asked ``anew``; then it is asked whether or
+        not the helper hangs.
         """
         text = json.dumps([kind, about])
         until = time.monotonic() + wait_s
@@ -68,6 +75,8 @@ class Broker:
         came, _, value = self._answers.pop(text, (0.0, 0, None))
         if value is not None and not anew and time.monotonic() - came <= FRESH_SECONDS:
             return value
+        if not anew and time.monotonic() < self._quiet_until:
+            return None
         number = self._send(text, kind, about, wait_s, anew)
         while self.alive and (left := until - time.monotonic()) > 0:
             self.meanwhile()
@@ -76,6 +85,9 @@ class Broker:
             if which == number:
                 del self._answers[text]
                 return value
+        self._in_vain += 1
+        if self._in_vain >= IN_VAIN:
+            self._quiet_until = time.monotonic() + QUIET_SECONDS
         return None
 
     def _send(self, text: str, kind: str, about: Any, wait_s: float, anew: bool) -> int:
@@ -114,6 +126,7 @@ class Broker:
         if not raw:
             self.alive = False
             return False
+        self._in_vain, self._quiet_until = 0, 0.0
         with contextlib.suppress(ValueError, KeyError, TypeError):
             answer = json.loads(raw)
             number, value = answer["id"], answer["value"]
@@ -162,12 +175,20 @@ class Credit:
     def __init__(self, burst_s: float = BURST_SECONDS, share: float = SHARE) -> None:
         self._burst_s, self._share = burst_s, share
         self._left = burst_s
+        self._waits: dict[str, float] = {}
         self._since = time.monotonic()
 
     def be_patient(self) -> None:
-        """From now on there is more at once, and half of all time."""
+        """From now on there is more at once, and half of all time; one question still may take no
+        more than WAIT_SECONDS, but for the kinds in PATIENT_WAITS.
+        """
         self._burst_s = self._left = PATIENT_SECONDS
         self._share = PATIENT_SHARE
+        self._waits = PATIENT_WAITS
+
+    def wait(self, kind: str) -> float:
+        """Seconds that one question of this kind may take now, 0 if none."""
+        return min(self.left, self._waits.get(kind, WAIT_SECONDS))
 
     @property
     def left(self) -> float:
@@ -230,8 +251,8 @@ class Memory(Generic[T]):
 
     def _now(self, ask: Callable[[float], T], last: tuple[int, T] | None) -> T:
         """Ask, if that did not take too much time lately; else what was said a moment ago."""
-        if (left := self._credit.left) >= LEAST_SECONDS:
+        if (wait_s := self._credit.wait(self._kind)) >= LEAST_SECONDS:
             with self._credit.spending():
-                return ask(left)
+                return ask(wait_s)
         moment_ago = time.monotonic_ns() - int(FRESH_SECONDS * 1e9)
         return last[1] if last and last[0] > moment_ago else self._too_often

@@ -6,12 +6,14 @@ program of its own, with a socket as standard input. It answers the questions of
 nothing else. A question is one message of JSON, ``{"id": n, "kind": "place", "about": ...}``, the
 answer is ``{"id": n, "value": ...}``. A question is answered by a child, which has ANSWER_SECONDS
 and is then killed with everything it started: a child of its own, or, for the kinds in QUICK, one
-that goes on to the next question. The process ends when the other side closes.
+that goes on to the next question. The process ends when the other side closes. Children end with
+it, and have no more than MEMORY.
 """
 
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import importlib
 import json
 import os
@@ -20,6 +22,7 @@ import signal
 import socket
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -29,6 +32,8 @@ QUICK = ("counters", "place", "symbols")  # these leave nothing behind in the pr
 QUESTIONS = 1000  # of one child: it must not grow for ever
 ANSWER_SECONDS = 1.0
 CHILDREN = 4
+MEMORY = 512 << 20  # bytes of address space of a child: huge rules or files must not fill the host
+PR_SET_PDEATHSIG = 1
 QUESTION_BYTES = 4096
 HIGHEST_FILE = 4096  # the compiler's library leaves files open for us that are not ours
 IDLE_SECONDS = 0.02
@@ -154,13 +159,9 @@ class Server:
                 return
             if len(self._children) >= CHILDREN:
                 return
-            pid = os.fork()
+            pid = _fork(lambda: _reply(self._channel, number, kind, about))
         except OSError:  # too many processes
             return
-        if pid == 0:
-            _answer(self._channel, number, kind, about)
-        with contextlib.suppress(OSError):  # the child does the same; who is first counts
-            os.setpgid(pid, pid)
         self._children[pid] = time.monotonic() + ANSWER_SECONDS
 
 
@@ -173,13 +174,8 @@ class Worker:
         self.socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.end = 0.0
         self._asked = 0
-        self._pid = os.fork()
-        if self._pid == 0:
-            self.socket.close()
-            _work(channel, theirs)
-        theirs.close()
-        with contextlib.suppress(OSError):
-            os.setpgid(self._pid, self._pid)
+        with theirs:
+            self._pid = _fork(lambda: _work(channel, self.socket, theirs))
 
     def ask(self, raw: bytes) -> None:
         """Give it a question; it has none now."""
@@ -214,19 +210,45 @@ class Worker:
             os.waitpid(self._pid, 0)
 
 
-def _work(channel: int, questions: socket.socket) -> NoReturn:
+def _work(channel: int, parents: socket.socket, questions: socket.socket) -> None:
     """A Worker's whole life."""
+    from rsttrace.enrich.answers.namespaces import coming_back
+
+    parents.close()
+    while raw := questions.recv(QUESTION_BYTES):
+        question = json.loads(raw)
+        with coming_back():
+            _reply(channel, question["id"], question["kind"], question["about"])
+        questions.send(b".")
+
+
+def _fork(life: Callable[[], None]) -> int:
+    """A child with a group of its own that lives so and ends. OSError if there can be none."""
+    parent = os.getpid()
+    pid = os.fork()
+    if pid == 0:
+        _live(parent, life)
+    with contextlib.suppress(OSError):  # the child does the same; who is first counts
+        os.setpgid(pid, pid)
+    return pid
+
+
+def _live(parent: int, life: Callable[[], None]) -> NoReturn:
     try:
         os.setpgid(0, 0)
-        from rsttrace.enrich.answers.namespaces import coming_back
-
-        while raw := questions.recv(QUESTION_BYTES):
-            question = json.loads(raw)
-            with coming_back():
-                _reply(channel, question["id"], question["kind"], question["about"])
-            questions.send(b".")
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        _limit_memory()
+        if os.getppid() == parent:  # it may have ended before we said that
+            life()
     finally:
         os._exit(0)
+
+
+def _limit_memory() -> None:
+    import resource
+
+    with contextlib.suppress(ValueError, OSError):  # the limit is lower already
+        resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
 
 
 def _kill_group(group: int) -> None:
@@ -234,20 +256,14 @@ def _kill_group(group: int) -> None:
         os.killpg(group, signal.SIGKILL)
 
 
-def _answer(channel: int, number: Any, kind: str, about: Any) -> NoReturn:
-    """The whole life of a child that has one question."""
-    try:
-        os.setpgid(0, 0)
-        _reply(channel, number, kind, about)
-    finally:
-        os._exit(0)
-
-
 def _reply(channel: int, number: Any, kind: str, about: Any) -> None:
     """The answer; whatever goes wrong: null, so that nobody waits for more."""
     try:
         value = importlib.import_module(f"rsttrace.enrich.answers.{kind}").answer(about)
         _say(channel, number, value)
+    except MemoryError:  # nobody knows what that left behind: this child ends
+        _say(channel, number, None)
+        raise
     except Exception:
         _say(channel, number, None)
 

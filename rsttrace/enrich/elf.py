@@ -1,7 +1,8 @@
 """A small reader of ELF files: which function holds an address, and how large its frame is there.
 
 Formats: System V ABI, chapters 4 and 5; Linux Standard Base, .eh_frame and .eh_frame_hdr; DWARF 5,
-6.4. Files come from anybody: everything here may raise ValueError, IndexError or struct.error.
+6.4. Files come from anybody: everything here may raise ValueError, IndexError or struct.error, and
+whatever ``read`` raises for an offset that no file has.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ X86_64 = 62
 PT_LOAD, PT_GNU_EH_FRAME = 1, 0x6474E550
 SHT_SYMTAB, SHT_DYNSYM = 2, 11
 STT_FUNC, STT_GNU_IFUNC = 2, 10
-MOST_SYMBOLS = 300_000  # of one table: 0.1 s
+MOST_SYMBOLS = 300_000  # of one file: 0.1 s, 50 MB
 
 _HEADER = struct.Struct("<16sHHIQQQIHHHHHH")
 _SEGMENT = struct.Struct("<IIQQQQQQ")
@@ -69,12 +70,14 @@ class Elf:
 
     @cached_property
     def _symbols(self) -> list[tuple[int, list[tuple[int, ...]]]]:
-        """Offset of the names, and the rows, of each table that is not too long."""
+        """Offset of the names, and the rows, of each table, unless they are too many in all."""
         tables = []
+        room = MOST_SYMBOLS
         for section in self._sections:
             kind, offset, size, link = section[1], section[4], section[5], section[6]
             count = size // _SYMBOL.size
-            if kind in (SHT_SYMTAB, SHT_DYNSYM) and count <= MOST_SYMBOLS:
+            if kind in (SHT_SYMTAB, SHT_DYNSYM) and count <= room:
+                room -= count
                 rows = list(self._table(_SYMBOL, offset, count))
                 tables.append((self._sections[link][4], rows))
         return tables

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections.abc import Callable, Iterable
+from itertools import islice
 from pathlib import Path
 
 from rsttrace.enrich import Process
@@ -18,6 +20,7 @@ from rsttrace.enrich.place import Place, Question
 from rsttrace.output import printable
 
 RUN_NETNS = Path("/run/netns")
+THREADS = 512
 CACHE_SECONDS = 2.0
 NEW_NAMESPACE_SECONDS = 0.1
 CACHE_SIZE = 4096
@@ -71,7 +74,8 @@ class LiveContext:
             self._processes.clear()
         self._processes[pid] = (now, fresh)
         if fresh and fresh != known:
-            self._noted("process", str(pid), [fresh.comm, fresh.exe, fresh.cmdline, fresh.cgroup])
+            texts = (fresh.comm, fresh.exe, fresh.cmdline, fresh.cgroup)
+            self._noted("process", str(pid), [*texts, *fresh.threads])
         return fresh
 
     def socket_owner(self, inode: int, likely: Iterable[int] = ()) -> int | None:
@@ -125,7 +129,17 @@ def read_process(pid: int) -> Process | None:
     except OSError:
         exe = ""
     cmdline = printable(raw.rstrip(b"\0").replace(b"\0", b" "))
-    return Process(pid, comm, exe, cmdline, _cgroup(base))
+    return Process(pid, comm, exe, cmdline, _cgroup(base), _threads(base, comm))
+
+
+def _threads(base: Path, comm: str) -> tuple[str, ...]:
+    """Names of its threads other than its own, in a process with many only of some."""
+    found = set()
+    with contextlib.suppress(OSError), os.scandir(base / "task") as tasks:
+        for task in islice(tasks, THREADS):
+            with contextlib.suppress(OSError), open(f"{task.path}/comm", "rb") as file:
+                found.add(printable(file.read().removesuffix(b"\n")))
+    return tuple(sorted(found - {comm}))
 
 
 def _cgroup(base: Path) -> str:

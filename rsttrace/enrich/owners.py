@@ -11,7 +11,7 @@ from pathlib import Path
 PROC = Path("/proc")
 BURST_SECONDS = 0.02  # of searching at once
 EARNED_SECONDS = 0.001  # what each search adds: a host with many open files must not slow a trace
-PATIENT_BURST, PATIENT_EARNED = 1.0, 0.005
+PATIENT_BURST, PATIENT_EARNED = 0.1, 0.005
 LEAST_SECONDS = 0.0005  # less is not worth a search
 CHILDREN = 64
 LOOKS = 64  # links between two looks at the clock

@@ -33,8 +33,10 @@ class RecordedContext:
     def learn(self, kind: str, key: str, value: Any) -> None:
         """One ``context`` line; KeyError, TypeError or ValueError if it is damaged."""
         if kind == "process":
-            texts = (typed(text, str) for text in typed(value, list))
-            self._processes[int(key)] = Process(int(key), *texts)
+            texts = [typed(text, str) for text in typed(value, list)]
+            comm, exe, cmdline, cgroup = (*texts, "", "", "", "")[:4]
+            threads = tuple(texts[4:])
+            self._processes[int(key)] = Process(int(key), comm, exe, cmdline, cgroup, threads)
         elif kind == "owner":
             self._owners[int(key)] = typed(value, int)
         elif kind == "netns":

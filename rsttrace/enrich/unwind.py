@@ -15,6 +15,7 @@ STACK_POINTER, RETURN_ADDRESS = 7, 16  # DWARF numbers of x86-64 registers
 # version; encodings of the start (pcrel|sdata4), the count (udata4), the rows (datarel|sdata4)
 USUAL_HEADER = b"\x01\x1b\x03\x3b"
 LONGEST = 4096  # bytes of one entry
+LARGEST = 1 << 20  # bytes of a frame: a file can say anything
 # bytes of a pointer, by the low half of its encoding (DW_EH_PE_)
 SIZES = {0x00: 8, 0x03: 4, 0x04: 8, 0x0B: 4, 0x0C: 8}
 
@@ -44,7 +45,9 @@ def frame_size(elf: Elf, address: int) -> int:
     frame = Frame(cie.code_align)
     if not frame.run(cie.program) or not frame.run(raw.rest(), address - start):
         return 0
-    return frame.offset if frame.register == STACK_POINTER and frame.offset % 8 == 0 else 0
+    if frame.register != STACK_POINTER or frame.offset % 8 or not 0 < frame.offset < LARGEST:
+        return 0
+    return frame.offset
 
 
 class Cursor:

@@ -78,9 +78,12 @@ class UserStacks:
             value = self._ask([pid, list(addresses), list(words)])
         if not isinstance(value, list):
             return ()
-        for address, name, size in value:
-            self.learn(f"{pid}:{address:x}", [name, size])
-            self._noted("user_frame", f"{pid}:{address:x}", [name, size])
+        try:
+            for address, name, size in value:
+                self.learn(f"{pid}:{address:x}", [name, size])
+                self._noted("user_frame", f"{pid}:{address:x}", [name, size])
+        except (ValueError, TypeError):  # it came out of files that anybody may have made
+            return ()
         for address in addresses:  # of a process that is gone nothing is known, next time neither
             self._known.setdefault((pid, address), Frame())
         try:

@@ -66,3 +66,24 @@ def bearing_on(causes: Iterable[str], rose: Mapping[str, int]) -> tuple[list[str
     named = {name: None for cause in causes for name in catalogue()[cause].counters}
     mine = [name for name in named if rose.get(name)]
     return mine, [name for name, by in rose.items() if by and name not in named]
+
+
+# trouble that makes no reset, but that people take for one
+HINTS = {
+    "TcpExtListenOverflows": "{} a full accept queue dropped a connection attempt without a reset "
+    "(TcpExtListenOverflows): the client hangs or times out. Which queue: ss -ltn, Recv-Q above "
+    "Send-Q.",
+    "IcmpInDestUnreachs": "{} an ICMP message 'destination unreachable' came in "
+    "(IcmpInDestUnreachs): that is how a firewall's plain REJECT refuses, or a router without a "
+    "route (or UDP, which is not watched).",
+}
+
+
+def hints(rose: Mapping[str, int] | None) -> tuple[str, ...]:
+    """What else went wrong meanwhile, one sentence each."""
+    counts = {name: (rose or {}).get(name, 0) for name in HINTS}
+    return tuple(
+        text.format("Once" if counts[name] == 1 else f"{counts[name]:,} times")
+        for name, text in HINTS.items()
+        if counts[name]
+    )

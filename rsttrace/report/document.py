@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from rsttrace.causes import catalogue
+from rsttrace.output import printable
+from rsttrace.report.facts import effect_of
 from rsttrace.report.findings import Finding, Report
 from rsttrace.report.group import CONFIDENCES, NUMBERS, Group
 from rsttrace.report.headline import here_words, service_words, there_words
@@ -28,7 +30,7 @@ def document_of(report: Report, wall_offset_ns: int) -> dict[str, Any]:
         "findings": [_finding(finding, wall_offset_ns) for finding in report.findings],
         "harmless": [_harmless(group, wall_offset_ns) for group in report.harmless],
         "rest": {"count": report.rest.count, "harmless": report.rest.benign},
-        "problems": list(watch.problems),
+        "problems": [printable(problem) for problem in report.problems],
         "missing": [{"fact": fact, "count": count} for fact, count in report.missing.items()],
         "completeness": completeness_object(report.totals.completeness),
         "counters": None if watch.counters is None else dict(watch.counters),
@@ -42,7 +44,7 @@ def _watched(watch: Watch, offset: int) -> dict[str, Any]:
     host = watch.host
     started_ns = host.get("started_ns")
     return {
-        "what": watch.what,
+        "what": printable(watch.what),
         "hostname": host.get("hostname"),
         "kernel": host.get("kernel"),
         "started": rfc3339(started_ns + offset) if started_ns else None,
@@ -65,7 +67,7 @@ def _finding(finding: Finding, offset: int) -> dict[str, Any]:
         "endpoints": _endpoints(group),
         "evidence": _evidence(group),
         "settings": dict(verdict.settings),
-        "effect": verdict.sees or None,
+        "effect": effect_of(group) or None,
         "remedies": list(group.remedies),
         "missing": [fact for fact, _ in group.missing.most()],
         "example": reset_object(group.example, offset),
@@ -80,7 +82,7 @@ def _counts(group: Group, offset: int) -> dict[str, Any]:
     return {
         "cause": group.cause,
         "title": catalogue()[group.cause].title,
-        "benign": group.benign,
+        "benign": group.harmless,
         "count": group.count,
         "received": group.received,
         "forwarded": group.forwarded,
@@ -135,7 +137,7 @@ def _command(command: Command | None) -> dict[str, Any] | None:
         return None
     ended = command.status is not None
     return {
-        "argv": list(command.argv),
+        "argv": [printable(word) for word in command.argv],
         "pid": command.pid,
         "status": command.status if ended and (command.status or 0) >= 0 else None,
         "signal": -command.status if command.status and command.status < 0 else None,
@@ -148,9 +150,9 @@ def _probe(probe: Probe | None) -> dict[str, Any] | None:
     if probe is None:
         return None
     return {
-        "target": probe.target,
+        "target": printable(probe.target),
         "tls": probe.tls,
-        "problem": probe.problem or None,
+        "problem": printable(probe.problem) or None,
         "attempts": [_attempt(attempt) for attempt in probe.attempts],
     }
 
@@ -167,5 +169,5 @@ def _attempt(attempt: Attempt) -> dict[str, Any]:
         "connect_ms": attempt.connect_ms,
         "seconds": attempt.seconds,
         "received": attempt.received,
-        "text": attempt.text or None,
+        "text": printable(attempt.text) or None,
     }

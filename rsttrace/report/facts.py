@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from rsttrace.causes.case import count_of, duration
 from rsttrace.report.ends import THROUGH
-from rsttrace.report.group import Group
-from rsttrace.report.headline import names, service_words
+from rsttrace.report.group import CONFIDENCES, Group
+from rsttrace.report.headline import all_dropped, names, service_words
 from rsttrace.report.tops import Range, Tops
 
 TOP = 3
 PLAIN = ("peer-reset", "connection-refused", "reset-no-socket")  # of a RST that came in
 SHORTEST_IDLE_S = 1.0
+_BETWEEN = re.compile(r"[,;()]|:(?=\s)")
+DROPPED = "reset-suppressed"  # told by the end that a RST did not reach
+DROPPED_THERE = "dropped by the firewall before it arrived"
+HOST = "host"  # the namespace that this host began with
 
 
-def who_words(group: Group) -> str:
-    """The processes at this end, the service, the namespace."""
+def says_again(text: str, before: str) -> bool:
+    """Is every part of a text in one that was read before?"""
+    parts = filter(None, (part.strip(" .") for part in _BETWEEN.split(text)))
+    return all(re.search(rf"(?<!\w){re.escape(part)}(?!\w)", before, re.I) for part in parts)
+
+
+def who_words(group: Group, where: str) -> str:
+    """The processes at this end, the service, the namespace (``where``)."""
     parts = []
     if actors := names(group.actors):
         parts.append(actors)
@@ -30,11 +41,8 @@ def who_words(group: Group) -> str:
     parts.append(f"{what}{service_words(group)}")
     if not group.services.only:
         parts.append(listed(group.services))
-    if group.netns_name:
-        host = group.netns_name == "host"
-        parts.append("" if host else f"network namespace {group.netns_name}")
-    elif group.netns:
-        parts.append(f"network namespace {group.netns}")
+    if where and where != HOST:
+        parts.append(f"network namespace {where}")
     return "; ".join(filter(None, parts))
 
 
@@ -46,13 +54,23 @@ def other_end(group: Group) -> Iterator[str]:
         yield f"{group.remotes.how_many} addresses: {listed(group.remotes)}"
     if group.received:
         got = names(group.receivers) or "another end"
-        yield f"received by {got}, on this host{_times(group.received, group.count)}"
-        if not group.harmed:
-            yield "it did no harm there"
+        if dropped := group.told_there.counts[DROPPED]:
+            yield f"{DROPPED_THERE}, on this host{_times(dropped, group.count)}"
+        if arrived := group.received - dropped:
+            yield f"received by {got}, on this host{_times(arrived, group.count)}"
+        if group.unharmed:
+            yield f"it did no harm there{_times(group.unharmed, group.count)}"
         if telling := told_there(group):
             yield f"there the same reset looks like {' or '.join(telling)}"
     if group.forwarded and group.act != THROUGH:
         yield "passed on by another network namespace of this host"
+
+
+def effect_of(group: Group) -> str:
+    """What the application at the other end gets, or at this one if the reset came here."""
+    if all_dropped(group):
+        return "nothing: it waits until it times out, if it waits for anything"
+    return " ".join(group.example.verdict.sees.split())
 
 
 def told_there(group: Group) -> list[str]:
@@ -66,9 +84,20 @@ def listed(tops: Tops) -> str:
     return f"{text} ..." if len(tops.counts) > TOP or tops.forgot else text
 
 
+def sureness(group: Group) -> str:
+    """``300 of 312 certain, 12 likely``, if they differ; how sure all are, the headline says."""
+    kinds = [word for word in reversed(CONFIDENCES) if group.confidences[word]]
+    if len(kinds) == 1:
+        return ""
+    first, *others = (f"{group.confidences[word]:,}" for word in kinds)
+    rest = "".join(f", {n} {word}" for n, word in zip(others, kinds[1:], strict=True))
+    return f"{first} of {group.count:,} {kinds[0]}{rest}"
+
+
 def evidence_of(group: Group) -> Iterator[str]:
-    """The numbers of all, from small to large."""
+    """How sure, and the numbers of all, from small to large."""
     ranges = group.numbers
+    yield sureness(group)
     if "queue_used" in ranges:
         yield _queue(group)
     if found := ranges.get("unread_bytes"):

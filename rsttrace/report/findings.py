@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from rsttrace.causes.case import CERTAIN, LIKELY
+from rsttrace.report.blind import blind_spots
 from rsttrace.report.ends import IN
 from rsttrace.report.group import Group
 from rsttrace.report.groups import Groups, Rest
@@ -27,23 +30,25 @@ LESS_HARM = {
     "unknown": 0.5,
 }
 SURENESS = {CERTAIN: 1.0, LIKELY: 0.8}
-UNSURENESS, UNHARMED = 0.5, 0.01
+UNSURENESS = 0.5
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One group with its place in the report."""
+    """One group with its place in the report. ``where``: its network namespace, in words."""
 
     rank: int
     headline: str
     group: Group
+    where: str
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
     """All that the text and the JSON document are made of.
 
-    ``incidents``: RSTs and aborts, each counted once wherever it was seen.
+    ``incidents``: RSTs and aborts, each counted once wherever it was seen. ``problems``: what could
+    not be shown, each a sentence or two.
     """
 
     verdict: str
@@ -53,6 +58,7 @@ class Report:
     incidents: int
     totals: Totals
     watch: Watch
+    problems: tuple[str, ...]
 
     @property
     def missing(self) -> dict[str, int]:
@@ -67,12 +73,16 @@ class Report:
 def build(groups: Groups, totals: Totals, watch: Watch) -> Report:
     """The report of everything the groups were fed."""
     found = groups.groups()
-    harmful = sorted((g for g in found if not g.benign), key=lambda g: (-harm(g), g.first_ns))
-    harmless = sorted((g for g in found if g.benign), key=lambda g: (-g.count, g.cause))
+    harmful = sorted((g for g in found if not g.harmless), key=lambda g: (-harm(g), g.first_ns))
+    harmless = sorted((g for g in found if g.harmless), key=lambda g: (-g.count, g.cause))
     total = sum(group.count for group in found) + groups.rest.count
     probe = _own_ends(watch)
+    lines = [headline(group, total, probe) for group in harmful]
+    where = _places(found)
+    alike = Counter(lines)
     findings = tuple(
-        Finding(rank, headline(group, total, probe), group) for rank, group in enumerate(harmful, 1)
+        Finding(rank, line + _inside(where[group], alike[line]), group, where[group])
+        for rank, (line, group) in enumerate(zip(lines, harmful, strict=True), 1)
     )
     return Report(
         verdict=_verdict(findings, total, groups.rest, totals, watch),
@@ -82,7 +92,28 @@ def build(groups: Groups, totals: Totals, watch: Watch) -> Report:
         incidents=total,
         totals=totals,
         watch=watch,
+        problems=(*watch.problems, *blind_spots(watch.host)),
     )
+
+
+def _places(groups: Iterable[Group]) -> dict[Group, str]:
+    """Names of their namespaces; one that was deleted and made again had several of a name."""
+    groups = list(groups)
+    known = {(group.netns_name, group.netns) for group in groups}
+    same = Counter(name for name, _ in known)
+    return {group: _place(group, alone=same[group.netns_name] == 1) for group in groups}
+
+
+def _place(group: Group, alone: bool) -> str:
+    number = str(group.netns or "")
+    if not group.netns_name:
+        return number
+    return group.netns_name if alone or not number else f"{group.netns_name} ({number})"
+
+
+def _inside(where: str, alike: int) -> str:
+    """What tells a headline from others of the same words."""
+    return f", in network namespace {where}" if where and alike > 1 else ""
 
 
 def harm(group: Group) -> float:
@@ -90,9 +121,11 @@ def harm(group: Group) -> float:
     weight = LESS_HARM.get(group.cause, 1.0)
     if group.cause == "closed-port" and group.received:
         weight = 1.0  # somebody on this host wanted to connect
-    if not group.harmed and group.act != IN:
-        weight *= UNHARMED
-    return weight * group.count * SURENESS.get(group.usual_confidence, UNSURENESS)
+    unacked = group.numbers.get("unacked_bytes")
+    if group.cause == "linger-zero" and unacked and not unacked.high:
+        weight = 0.3  # all had been sent, and had arrived: many programs end a connection so
+    hurt = group.count if group.act == IN else max(group.count - group.unharmed, 0)
+    return weight * hurt * SURENESS.get(group.usual_confidence, UNSURENESS)
 
 
 def _own_ends(watch: Watch) -> frozenset[tuple[str, int]]:

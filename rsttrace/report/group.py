@@ -8,7 +8,9 @@ from dataclasses import dataclass, field
 
 from rsttrace.causes.case import CERTAIN, LIKELY, POSSIBLE, UNKNOWN
 from rsttrace.explain import Explained
+from rsttrace.model import RECEIVED
 from rsttrace.report.ends import (
+    IN,
     Service,
     act_of,
     doer_of,
@@ -18,6 +20,8 @@ from rsttrace.report.ends import (
 from rsttrace.report.tops import Ranges, Tops, widen
 from rsttrace.sinks.jsonl import socket_object
 
+# ways of a program to end a connection: whether they do harm is decided at the other end
+ENDINGS = ("linger-zero", "stale-connection", "unread-data-on-close")
 CONFIDENCES = (UNKNOWN, POSSIBLE, LIKELY, CERTAIN)  # worst first
 NUMBERS = ("unread_bytes", "unacked_bytes", "age_s", "idle_s", "retransmits", "keepalive_probes")
 _DIGITS = re.compile(r"\d+")
@@ -122,6 +126,11 @@ class Group:
         return not self.received or self.unharmed < max(self.received, self.count)
 
     @property
+    def harmless(self) -> bool:
+        """By its own verdict, or by what became of it at the other ends, all on this host."""
+        return self.benign or (self.cause in ENDINGS and self.act != IN and not self.harmed)
+
+    @property
     def remedies(self) -> tuple[str, ...]:
         """What to change, the most frequent first; texts that differ in numbers are one."""
         return tuple(self._texts[key] for key, _ in self._remedies.most() if key in self._texts)
@@ -159,9 +168,11 @@ class Group:
         self.unharmed += one.count * one.verdict.benign
         self.receivers.add(process.name if process else "", one.count)
         self.told_there.add(one.verdict.cause, one.count)
-        for remedy in one.verdict.remedies:  # its own settings: a proxy's upstream, for example
-            self._remedies.add(_alike(remedy), one.count)
-        self._keep_texts(one)
+        if one.reset.direction == RECEIVED and not one.verdict.benign:
+            # its own settings: a proxy's upstream, for example
+            for remedy in one.verdict.remedies:
+                self._remedies.add(_alike(remedy), one.count)
+            self._keep_texts(one)
 
     def merge(self, other: Group) -> None:
         """Take all of another group of this family."""

@@ -87,7 +87,7 @@ class Groups:
     @property
     def harmful(self) -> bool:
         """Is there an incident that is not harmless? Unknown ones count as harmful."""
-        return self.rest.count > self.rest.benign or not all(g.benign for g in self.groups())
+        return self.rest.count > self.rest.benign or not all(g.harmless for g in self.groups())
 
     # -- part of an incident that is known ---------------------------------------------------------
 

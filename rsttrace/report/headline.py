@@ -3,13 +3,15 @@
 Placeholders of a template: ``{here}`` the process at this end, ``{there}`` the other end,
 ``{actor}`` who acted from outside, ``{service}`` the end that clients connect to, ``{local}``
 this end's address, ``{count}`` ``3 of 12 resets``, ``{times}`` ``once`` or ``3 times`` (of what
-is no reset), ``{act}`` what happened to a reset that nobody understood.
+is no reset), ``{act}`` which way the resets went, ``{dropper}`` what on this host dropped them,
+``{queue}`` what kept a connection from its queue.
 """
 
 from __future__ import annotations
 
 from rsttrace.causes import catalogue
-from rsttrace.causes.case import LIKELY, POSSIBLE
+from rsttrace.causes.case import CERTAIN, LIKELY, POSSIBLE
+from rsttrace.causes.rules import reset_suppressed
 from rsttrace.model import REJECTED, SUPPRESSED
 from rsttrace.output import printable
 from rsttrace.report.ends import IN, OUT, QUIET, THROUGH, service_of
@@ -17,7 +19,7 @@ from rsttrace.report.group import Group
 from rsttrace.report.tops import Tops
 
 SOMEBODY = "a program on this host"
-PROBE = "this probe"
+PROBE = "rsttrace"
 UNSURE = {LIKELY: "probably ", POSSIBLE: "perhaps "}
 
 # harmless resets by the dozen: (one, many)
@@ -39,8 +41,10 @@ NOUNS = {
     "peer-reset": ("reset of a finished connection", "resets of finished connections"),
     "reset-after-fin": ("reset after the goodbye", "resets after the goodbye"),
     "reset-no-socket": ("reset without a connection", "resets without a connection"),
+    "stale-connection": ("answer to a closed connection", "answers to closed connections"),
     "timewait-assassination": ("reset after the end", "resets after the end"),
     "tls-close-notify": ("TLS goodbye", "TLS goodbyes"),
+    "unread-data-on-close": ("reset that nobody minded", "resets that nobody minded"),
     "unexpected-syn-ack": ("answer nobody waited for", "answers nobody waited for"),
 }
 
@@ -49,16 +53,30 @@ def headline(group: Group, total: int, probe: frozenset[tuple[str, int]] = froze
     """One line. ``total``: of all incidents; ``probe``: the ends that this program opened."""
     words = _words(group, total, probe)
     template = catalogue()[group.cause].headline
-    text = UNSURE.get(group.usual_confidence, "") + template.format_map(words)
-    text += ", without harm" if group.act == OUT and not group.harmed else ""
+    text = unsure_of(group) + template.format_map(words)
+    if all_dropped(group):
+        text += ", but this host's firewall dropped " + ("it" if group.count == 1 else "them")
+    elif group.act == OUT and not group.harmed:
+        text += ", without harm"
     if not _begins_with_a_name(group, text) and text.split(" ", 1)[0].rstrip("':").isalpha():
         text = text[0].upper() + text[1:]
     return printable(" ".join(text.split()))
 
 
+def all_dropped(group: Group) -> bool:
+    """Did a firewall of this host keep all of them from the other end, where TCP never saw them?"""
+    dropped = group.told_there.counts[reset_suppressed.CAUSE]
+    return group.act == OUT and group.count == group.received == dropped
+
+
+def unsure_of(group: Group) -> str:
+    """``probably `` or ``perhaps ``; nothing if it is certain, or not known at all."""
+    return UNSURE.get(group.usual_confidence, "")
+
+
 def _begins_with_a_name(group: Group, text: str) -> bool:
     """Of a process: nginx is not Nginx."""
-    known = (names(group.owners), names(group.actors))
+    known = (names(group.owners), names(group.actors), PROBE)
     return any(name and text.startswith(name) for name in known)
 
 
@@ -82,6 +100,8 @@ def _words(group: Group, total: int, probe: frozenset[tuple[str, int]]) -> dict[
         "count": count_words(group, total),
         "times": "once" if group.count == 1 else f"{group.count:,} times",
         "act": _act(group, here, there),
+        "dropper": reset_suppressed.dropper(group.example.reset.judged),
+        "queue": _queue(group),
     }
 
 
@@ -153,10 +173,25 @@ def _hosts(addresses: Tops) -> str:
     return addresses.only or f"{addresses.how_many} hosts"
 
 
+def _receiver(group: Group, here: str) -> str:
+    """Who did not get it: with no socket in sight, the address."""
+    return _local(group) if here == SOMEBODY else here
+
+
+def _queue(group: Group) -> str:
+    if group.usual_confidence == CERTAIN:
+        return "queue of new connections full"
+    return "or memory or a route was missing"
+
+
 def _act(group: Group, here: str, there: str) -> str:
     direction = group.example.reset.direction
     if direction == SUPPRESSED:
-        return f"sent by {here} to {there}, dropped by the firewall here"
+        sender = names(group.owners) or "this host"
+        return f"from {sender} to {there}, stopped on the way out"
+    if direction == REJECTED and group.cause == reset_suppressed.CAUSE:
+        way = reset_suppressed.way_of(group.example.reset.judged)
+        return f"from {there} to {_receiver(group, here)}, stopped on the way {way}"
     if direction == REJECTED:
         return f"from {there} to {here}, not believed"
     if group.act == IN:

@@ -10,21 +10,31 @@ from dataclasses import replace
 from rsttrace.causes import catalogue
 from rsttrace.causes.case import count_of
 from rsttrace.model import NONE, RECEIVED, REJECTED
-from rsttrace.report.counters import GLOSSES, bearing_on
-from rsttrace.report.facts import evidence_of, other_end, single_evidence_of, told_there, who_words
+from rsttrace.report.counters import GLOSSES, bearing_on, hints
+from rsttrace.report.facts import (
+    effect_of,
+    evidence_of,
+    other_end,
+    says_again,
+    single_evidence_of,
+    told_there,
+    who_words,
+)
 from rsttrace.report.findings import NOT_KNOWN, Finding, Report
-from rsttrace.report.group import CONFIDENCES, Group
-from rsttrace.report.headline import nouns
+from rsttrace.report.group import Group
+from rsttrace.report.headline import nouns, unsure_of
 from rsttrace.report.page import Page
-from rsttrace.report.watched import attempt_words, command_words, host_words
+from rsttrace.report.watched import attempt_words, command_words, host_words, others_words
 from rsttrace.sinks import words
 from rsttrace.sinks.diagram import diagram
 
 IN_FULL = 5  # findings; of more only the headline is told, unless verbose
-EVIDENCE, REMEDIES, SETTINGS, COUNTERS = 4, 6, 8, 6
+EVIDENCE, SETTINGS, COUNTERS = 4, 8, 6
+REMEDIES, MOST_REMEDIES = 4, 6  # those of this host may be more, the catalogue's not
 ORDINARY = ("TcpActiveOpens", "TcpPassiveOpens")  # rise on any host at any time
 ROOM = 120  # characters for the effect
 _CLAUSE = re.compile(r"[.;](?= )")
+_HEAD = re.compile(r"[:(]")
 
 
 def text_of(report: Report, width: int, colour: bool, verbose: bool, wall_offset_ns: int) -> str:
@@ -43,6 +53,9 @@ def text_of(report: Report, width: int, colour: bool, verbose: bool, wall_offset
     page.gap()
     _not_shown(page, report, verbose)
     _cross_check(page, report, verbose)
+    if report.watch.others and report.incidents:  # else the first line says it
+        page.gap()
+        page.say(others_words(report.watch))
     return page.text
 
 
@@ -73,10 +86,11 @@ def _finding(page: Page, finding: Finding, clock: words.Clock, full: bool, verbo
         page.remedies(group.remedies[:1])
         return
     page.gap()
-    page.say(f"{'For example: ' if group.count > 1 else ''}{verdict.summary}", indent=3)
-    page.gap()
+    if not says_again(verdict.summary, finding.headline):
+        page.say(f"{'For example: ' if group.count > 1 else ''}{verdict.summary}", indent=3)
+        page.gap()
     page.labelled("When", [_when(group, clock)])
-    page.labelled("Who", [who_words(group)])
+    page.labelled("Who", [who_words(group, finding.where)])
     page.labelled("Peer", other_end(group))
     page.labelled("Evidence", _evidence(group, verbose))
     page.labelled("Settings", [f"{n} = {v}" for n, v in verdict.settings[:SETTINGS]])
@@ -85,19 +99,30 @@ def _finding(page: Page, finding: Finding, clock: words.Clock, full: bool, verbo
     if group.remedies:
         page.gap()
         page.say("What to change:", indent=3)
-        page.remedies(group.remedies[: None if verbose else REMEDIES])
+        page.remedies(group.remedies if verbose else _first_remedies(group))
     page.gap()
     _example(page, group, clock, verbose)
     causes = dict.fromkeys((group.cause, *told_there(group)))
     page.labelled("More", [f"rsttrace explain {cause}" for cause in causes])
 
 
+def _first_remedies(group: Group) -> list[str]:
+    """The first few. What everybody is told never takes the place of what fits this host."""
+    general = set(catalogue()[group.cause].remedies)
+    found = group.remedies
+    room = max(0, REMEDIES - sum(text not in general for text in found))
+    kept = [text for text in found if text in general][:room]
+    return [text for text in found if text in kept or text not in general][:MOST_REMEDIES]
+
+
 def _heading(page: Page, finding: Finding, alone: bool) -> None:
     """Its headline; that of a single finding was told in the first line."""
     group = finding.group
     tone = "unknown" if group.cause in NOT_KNOWN else "harm"
-    text = f"{group.cause}: {catalogue()[group.cause].title}" if alone else finding.headline
-    page.say(f"{text} ({sureness(group)})", tone, first=f"{finding.rank}. ")
+    text = finding.headline
+    if alone:
+        text = f"{unsure_of(group).capitalize()}{group.cause}: {catalogue()[group.cause].title}"
+    page.say(text, tone, first=f"{finding.rank}. ")
 
 
 def _evidence(group: Group, verbose: bool) -> list[str]:
@@ -111,17 +136,11 @@ def _evidence(group: Group, verbose: bool) -> list[str]:
 
 def _told(group: Group, verbose: bool) -> list[str]:
     """What the example's verdict rests on; ``who_words`` has named the namespace."""
-    facts = group.example.verdict.evidence
-    told = [fact for fact in facts if not fact.startswith("network namespace ")]
-    return told[: None if verbose else EVIDENCE]
-
-
-def sureness(group: Group) -> str:
-    """``certain``; ``certain 300, likely 12`` if they differ."""
-    kinds = [word for word in reversed(CONFIDENCES) if group.confidences[word]]
-    if len(kinds) == 1:
-        return kinds[0]
-    return ", ".join(f"{word} {group.confidences[word]:,}" for word in kinds)
+    verdict = group.example.verdict
+    told = [fact for fact in verdict.evidence if not fact.startswith("network namespace ")]
+    if verbose:
+        return told
+    return [fact for fact in told if not says_again(fact, verdict.summary)][:EVIDENCE]
 
 
 def _when(group: Group, clock: words.Clock) -> str:
@@ -140,7 +159,7 @@ def _at(group: Group, time_ns: int, clock: words.Clock) -> str:
 
 def _effect(group: Group, verbose: bool) -> str:
     """What the application there gets; as many whole clauses as fit on two lines."""
-    sees = " ".join(group.example.verdict.sees.split())
+    sees = effect_of(group)
     ends = [m.start() for m in _CLAUSE.finditer(sees) if m.start() <= ROOM]
     if len(sees) > ROOM and ends and not verbose:
         sees = sees[: ends[-1]]
@@ -154,10 +173,12 @@ def _example(page: Page, group: Group, clock: words.Clock, verbose: bool) -> Non
     example = group.example
     plain = replace(example, count=1)
     rows = diagram(plain, page.room)
-    page.say(f"Example: {clock(example)}, {words.arrow(example)}", indent=3)
-    if group.count > 1:
+    if group.count > 1:  # of a single one all of this has been said
+        page.say(f"Example: {clock(example)}, {words.arrow(example)}", indent=3)
+        common = list(evidence_of(group))
         for fact in _told(group, verbose):
-            page.say(fact, first="- ", indent=5)
+            if verbose or not any(says_again(_HEAD.split(fact)[0], one) for one in common):
+                page.say(fact, first="- ", indent=5)
     page.drawn(rows)
     if verbose:
         page.labelled("kernel", [words.kernel_words(example)])
@@ -206,9 +227,7 @@ def _gaps(report: Report) -> Iterator[str]:
             f"{count_of(lost, 'record')} of the kernel got lost in a flood: verdicts of that time "
             "may lack facts, and some resets may not be told. Narrow the watch, or watch again."
         )
-    if report.watch.others:
-        yield f"{count_of(report.watch.others, 'reset')} outside of what was asked for."
-    yield from report.watch.problems
+    yield from report.problems
 
 
 def _facts_of(findings: tuple[Finding, ...]) -> Iterator[str]:
@@ -230,6 +249,8 @@ def _cross_check(page: Page, report: Report, verbose: bool) -> None:
         page.say(done.sentence, "harm" if done.differs else "", first="Cross-check: ")
     if not rose:
         return
+    for hint in hints(rose) if report.findings else ():
+        page.say(hint)
     causes = [finding.group.cause for finding in report.findings]
     mine, others = bearing_on([*causes, *(g.cause for g in report.harmless)], rose)
     if not verbose:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import signal
 import textwrap
 from collections import Counter
@@ -9,6 +10,7 @@ from pathlib import PurePosixPath
 
 from rsttrace.causes.case import count_of
 from rsttrace.output import printable
+from rsttrace.report.counters import hints
 from rsttrace.report.model import Attempt, Command, Probe, Watch
 from rsttrace.sinks.totals import Totals
 
@@ -71,12 +73,12 @@ def ended_words(status: int | None) -> str:
 
 
 def command_words(command: Command) -> str:
-    """``curl -s http://... (ended with status 56 after 1.2 s, 3 processes)``."""
-    text = " ".join(" ".join(command.argv).split())
+    """``curl -s 'http://...': ended with status 56 after 1.2 s; 3 processes``."""
+    text = " ".join(shlex.join(command.argv).split())
     text = textwrap.shorten(text, LONGEST, placeholder=" ...") if len(text) > LONGEST else text
-    several = f", {command.processes} processes" if command.processes > 1 else ""
+    several = f"; {command.processes:,} processes" if command.processes > 1 else ""
     after = f" after {span_words(command.seconds)}{several}"
-    return printable(f"{text} ({ended_words(command.status)}{after})")
+    return printable(f"{text}: {ended_words(command.status)}{after}")
 
 
 def attempt_words(attempt: Attempt) -> str:
@@ -88,13 +90,18 @@ def attempt_words(attempt: Attempt) -> str:
     return printable(f"{where}:{attempt.port}{text.rstrip('.')}{told}")
 
 
+def others_words(watch: Watch) -> str:
+    """``8 other resets on this host, not part of this.``"""
+    return f"{count_of(watch.others, 'other reset')} on this host, not part of this."
+
+
 def nothing_words(totals: Totals, watch: Watch) -> str:
     """The first line of a report without any reset, and what that means."""
     lost = ""
     if totals.lost:
         lost = f" {count_of(totals.lost, 'record')} were lost, so one may have been missed."
-    others = f" {count_of(watch.others, 'reset')} of others." if watch.others else ""
-    others = others and f" Seen meanwhile:{others}"
+    lost += "".join(f" {hint}" for hint in hints(watch.counters))
+    others = f" {others_words(watch)}" if watch.others else ""
     if watch.probe:
         return printable(_probe_words(watch.probe) + lost)
     if watch.command:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from rsttrace.causes.netfilter import NONE
 from rsttrace.completeness import Readings, increments, readings
 from rsttrace.enrich.answers.namespaces import namespaces
 from rsttrace.enrich.asking import Broker
@@ -231,7 +232,7 @@ def test_rule_was_deleted_since(session: Session, lab: Lab) -> None:
     lab.run("server", "nft", "flush", "ruleset")
     one = sent(session, lab.netns["server"], begun)
     assert (one.verdict.cause, one.verdict.confidence) == ("firewall-reject", "certain")
-    assert "which rule: none that fits is there now" in one.verdict.evidence
+    assert f"which rule: {NONE}" in one.verdict.evidence
     assert "(reject with tcp reset)" in one.verdict.summary
 
 
@@ -243,7 +244,7 @@ def test_rule_was_replaced_since(session: Session, lab: Lab) -> None:
     lab.run("server", "nft", "flush", "ruleset")
     lab.firewall("server", "input", "tcp dport 22 reject with tcp reset")
     one = sent(session, lab.netns["server"], begun)
-    assert "which rule: none that fits is there now" in one.verdict.evidence
+    assert f"which rule: {NONE}" in one.verdict.evidence
 
 
 def test_namespace_is_gone(session: Session) -> None:

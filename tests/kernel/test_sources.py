@@ -109,6 +109,27 @@ def test_handshakes_that_do_not_end_are_counted(family: int) -> None:
         assert (request.state, request.inode, request.uid) == ("SYN_RECV", None, None)
 
 
+def test_handshakes_of_several_listeners_are_nobodys(lab: Lab) -> None:
+    """SO_REUSEPORT: a request does not say whose it is, so no limit can be compared with it."""
+    first = lab.socket("server")
+    first.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    first.bind((lab.address["server"], 0))
+    first.listen()
+
+    def found() -> Any:
+        listening = sockets(lab, first.getsockname(), (lab.address["client"], UNUSED)).listening
+        assert listening
+        return listening
+
+    assert found().half_open == 0
+    second = lab.socket("server")
+    second.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    second.bind(first.getsockname())
+    second.listen()
+    assert found().half_open is None
+    assert found().port == first.getsockname()[1]
+
+
 @BOTH
 def test_a_live_connection(family: int) -> None:
     with Lab(family) as lab:

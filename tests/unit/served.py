@@ -17,6 +17,7 @@ from rsttrace.enrich.asking import BUFFER
 from rsttrace.enrich.broker import ANSWERS, Server
 
 PATIENCE = 20.0
+MEMORY = 64 << 30  # of a fork of the test, which may be large itself
 # no kind of question
 STRANGE_KINDS = (
     "../x", "os", "", ".", "..", "firewall.os", "counters ", "Counters", "namespaces", "__init__",
@@ -106,6 +107,7 @@ class Answering:
         self._monkeypatch = monkeypatch
         self._place = place
         monkeypatch.setattr(broker, "preload", lambda names: None)
+        monkeypatch.setattr(broker, "MEMORY", MEMORY)
         self.by("firewall", self.hang)
         self.by("counters", lambda about: about)
 

@@ -96,7 +96,7 @@ def test_settings_as_the_namespace_has_them() -> None:
 
 def test_what_could_not_be_learnt_is_said() -> None:
     verdict = advised(linger_zero(), PROBLEMS)
-    assert "not known: the kernel's settings (sysctl) (took too long)" in verdict.evidence
+    assert "not known: the kernel's settings (took too long)" in verdict.evidence
     assert not any("route" in text for text in verdict.evidence), "nobody asked for that"
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from rsttrace.advice.fit import Fit
+from rsttrace.advice.fits import advisers
 from rsttrace.causes.case import Case
 from rsttrace.enrich import Facts, Process
 from rsttrace.enrich.place import Listening, Path, Peer, Place, Sockets, Tracked
@@ -42,6 +43,7 @@ from .build import (
     earlier,
     history,
     judged,
+    left,
     listener,
     received_reset,
     rst,
@@ -67,27 +69,32 @@ def closed(
     return ask("closed-port", case, place or Place(T + 3 * MS))
 
 
-def nobody(accepts: str = "", **sysctls: Any) -> Place:
-    listening = Listening(accepts, PORT, 777, 33, 0, 128) if accepts else None
+def nobody(accepts: str = "", device: str = "", **sysctls: Any) -> Place:
+    listening = Listening(accepts, PORT, 777, 33, 0, 128, device=device) if accepts else None
     return Place(T + 3 * MS, sysctls, Sockets(listening))
+
+
+MEANT = f"if {THERE} is meant to reach it: "
+SCANNERS = "if only scanners knock: nothing; drop them in the firewall if they disturb you"
 
 
 def test_bound_to_an_address() -> None:
     fit = closed(listener("127.0.0.1"), place=nobody())
     assert fit.remedies == (
-        f"let nginx[1432] listen on {HERE}:8080, or on 0.0.0.0:8080 (then on all addresses of the "
-        "host), not only on 127.0.0.1:8080",
+        f"{MEANT}let nginx[1432] listen on {HERE}:8080, or on 0.0.0.0:8080 (then on all addresses "
+        "of the host), not only on 127.0.0.1:8080",
+        SCANNERS,
     )
     assert fit.instead
     assert fit.evidence == ("nothing accepts there 3 ms later",)
-    assert closed(listener("10.0.0.6")).remedies[1] == "connect to 10.0.0.6:8080"
+    assert closed(listener("10.0.0.6")).remedies[1] == f"{MEANT}connect to 10.0.0.6:8080"
 
 
 def test_bound_to_loopback_and_asked_from_here() -> None:
     flow = replace(FLOW, remote=HERE)
     one = sent_reset(answered(segment(SYN)), flow=flow)
     assert closed(listener("127.0.0.1"), one=one).remedies[1] == (
-        "connect to 127.0.0.1:8080, from this host"
+        f"if {HERE} is meant to reach it: connect to 127.0.0.1:8080, from this host"
     )
 
 
@@ -110,20 +117,62 @@ def test_ipv4_only() -> None:
     )
 
 
+VRF = (
+    "sysctl -w net.ipv4.tcp_l3mdev_accept=1  # if there is a VRF; or start nginx[1432] in it with "
+    "ip vrf exec"
+)
+
+
 def test_bound_to_a_device() -> None:
-    look, change = closed(listener("0.0.0.0")).remedies
+    look, change, scanners, vrf = closed(listener("0.0.0.0")).remedies
     assert look.startswith("ss -ltnp 'sport = :8080'  # the name behind %")
-    assert change.endswith("sysctl -w net.ipv4.tcp_l3mdev_accept=1")
+    assert change == f"{MEANT}let nginx[1432] not bind to a device (SO_BINDTODEVICE)"
+    assert (scanners, vrf) == (SCANNERS, VRF)
+
+
+def test_bound_to_a_device_that_is_known() -> None:
+    fit = closed(listener("0.0.0.0"), place=nobody("0.0.0.0", "eth1"))
+    change = f"{MEANT}let nginx[1432] not bind to eth1 (SO_BINDTODEVICE)"
+    assert fit.remedies == (change, SCANNERS)
+    assert fit.evidence == ("0.0.0.0:8080 accepts by eth1 only there 3 ms later",)
+    assert closed(place=nobody("0.0.0.0", "eth1")).remedies[0] == (
+        f"{MEANT}let the server not bind to eth1 (SO_BINDTODEVICE)"
+    )
+
+
+def test_bound_to_the_very_device_but_too_late() -> None:
+    """The SYN came by it, so that socket was not there yet."""
+    one = sent_reset(answered(segment(SYN)), left(rst()))
+    fit = closed(place=nobody("0.0.0.0", "eth0"), one=one)
+    assert fit.remedies[0].startswith("let clients retry")
+
+
+def test_bound_to_no_device() -> None:
+    assert closed(listener("0.0.0.0"), place=nobody("0.0.0.0")).remedies == (VRF,)
+    (look,) = closed(listener("0.0.0.0"), place=nobody()).remedies
+    assert look.startswith("ss -ltnp  # is the service there"), "it is gone, and so is its device"
 
 
 def test_in_another_namespace() -> None:
-    look, publish = closed(listener(netns=OTHER_NETNS)).remedies
+    look, publish, scanners = closed(listener(netns=OTHER_NETNS)).remedies
     assert look == (
         "nsenter -t 1432 -n ip -br addr  # nginx[1432] listens on port 8080 at these addresses"
     )
-    assert "docker run -p 8080:8080" in publish
-    (publish,) = closed(listener(netns=OTHER_NETNS, pid=0)).remedies
-    assert "the namespace of the server" in publish
+    assert publish == (
+        f"{MEANT}publish or forward port 8080 to the network namespace of nginx[1432], or let it "
+        "listen where clients arrive"
+    )
+    assert scanners == SCANNERS
+    (publish, _) = closed(listener(netns=OTHER_NETNS, pid=0)).remedies
+    assert "the network namespace of the server" in publish
+
+
+def test_in_several_other_namespaces() -> None:
+    """Port 80 is in use in many; none of them needs to have to do with this client."""
+    one, two = listener(netns=OTHER_NETNS), listener(netns=OTHER_NETNS + 1, pid=7)
+    assert not any("publish" in remedy for remedy in closed(one, two).remedies)
+    both_families = closed(one, replace(one, address="::")).remedies
+    assert "publish" in both_families[1], "that is one server"
 
 
 def test_accepts_by_now() -> None:
@@ -137,8 +186,11 @@ def test_accepts_by_now() -> None:
 
 def test_scanned() -> None:
     events = tuple(Event(T - n * MS, 1000 + n, "closed-port", True) for n in range(20))
-    (remedy,) = closed(neighbours=Neighbours(events), place=nobody("0.0.0.0")).remedies
-    assert remedy == f"nothing: {THERE} tried 20 ports within a minute, it only scans"
+    scan = f"nothing: {THERE} tried 20 ports within a minute, it only scans"
+    for known in ((), (listener("127.0.0.1"),), (listener(netns=OTHER_NETNS),)):
+        fit = closed(*known, neighbours=Neighbours(events), place=nobody("0.0.0.0"))
+        assert fit.remedies == (scan,), "a private service is not opened to a scanner"
+        assert fit.instead, "nor by what the rule says in general"
 
 
 def test_nothing_is_known() -> None:
@@ -159,7 +211,7 @@ def test_stale_after_a_restart() -> None:
     young = Listeners((listener(opened_ns=T - 10 * SECOND),))
     fit = stale(facts=Facts(listeners=young, listener=SERVICE))
     assert fit.remedies[0].startswith(
-        "drain web.service before a restart (it began to listen 10.0 s"
+        "if that was a restart: drain web.service before one (it began to listen 10.0 s before)"
     )
     old = Listeners((listener(opened_ns=T - 700 * SECOND),))
     assert stale(facts=Facts(listeners=old, listener=SERVICE)).remedies == ()
@@ -180,8 +232,12 @@ def test_stale_by_nat() -> None:
     name = "net.netfilter.nf_conntrack_tcp_be_liberal"
     natted = Tracked(True, natted="a:1 > b:2")
     fit = stale(Place(settings={name: "0"}, conntrack=natted))
-    assert fit.remedies[0].startswith(f"sysctl -w {name}=1  # is 0: ")
-    assert "1 lets odd ones pass" in fit.remedies[0]
+    drop, liberal = fit.remedies
+    assert "rule 'ct state invalid drop'" in drop
+    assert liberal == (
+        f"sysctl -w {name}=1  # is 0; in place of that rule: calls fewer INVALID, but lets odd "
+        "ones pass"
+    )
     assert "connection tracking translates it: a:1 > b:2" in fit.evidence
     assert stale(Place(settings={name: "1"}, conntrack=natted)).remedies == ()
     assert stale(Place(settings={name: "0"}, conntrack=Tracked(True))).remedies == ()
@@ -205,7 +261,7 @@ def test_unread_bytes() -> None:
         "let nginx[1432] read what is left (312 bytes) before close()"
     )
     assert fit.remedies[1].endswith(
-        " -p 1432  # shows what it reads before close() (slows it down)"
+        " -p 1432  # shows what it reads before close(), if it still runs (slows it down)"
     )
     assert fit.evidence == ("of 320 received bytes the application had read 8",)
 
@@ -235,10 +291,17 @@ def test_a_process_was_killed() -> None:
     assert look.startswith("journalctl -k -g 'Killed process 1432 '  # was it the OOM killer?")
 
 
-@pytest.mark.parametrize("number", [signal.SIGSEGV, signal.SIGABRT])
-def test_a_process_crashed(number: int) -> None:
-    look, *_ = ended(number)
-    assert look.startswith(r"journalctl -k -g '\[1432\]'  # the kernel on the crash")
+def test_a_process_crashed() -> None:
+    look, core, *_ = ended(signal.SIGSEGV)
+    assert look == r"journalctl -k -g '\[1432\]'  # the kernel on the crash"
+    assert core.startswith("coredumpctl info 1432  # where it crashed")
+
+
+def test_a_process_aborted() -> None:
+    """abort() leaves nothing in the kernel's log."""
+    core, *others = ended(signal.SIGABRT)
+    assert core.startswith("coredumpctl info 1432  # ")
+    assert not any("journalctl -k" in remedy for remedy in others)
 
 
 def test_a_container_ended() -> None:
@@ -246,10 +309,11 @@ def test_a_container_ended() -> None:
     assert ended(0, None) == ("journalctl _PID=1432 -n 50  # what it logged last",)
 
 
-def after_close(since_ns: int, **changes: Any) -> Fit:
+def after_close(since_ns: int, substate: str | None = None, **changes: Any) -> Fit:
     past = history(close_ns=T - since_ns, **changes)
     trigger = segment(ACK, b"x" * 40)
-    one = sent_reset(answered(trigger, P1, history=past, state="TIME_WAIT", sk=1))
+    minisocket = {"history": past, "state": "TIME_WAIT", "sk": 1, "tw_substate": substate}
+    one = sent_reset(answered(trigger, P1, **minisocket))
     place = Place(settings=settings(tcp_fin_timeout=47))
     return ask("data-after-close", Case(one, replace(ON_HOST, closer=SERVICE)), place)
 
@@ -261,10 +325,18 @@ def test_data_crossed_the_fin() -> None:
 
 
 def test_data_long_after_the_fin() -> None:
-    (remedy,) = after_close(9 * SECOND).remedies
-    assert remedy.startswith(
-        f"look at {THERE}:{CLIENT_PORT}: it still sent 9.0 s after nginx[1432]"
-    )
+    for known in ({"substate": "FIN_WAIT2"}, {"old_state": "FIN_WAIT2"}):
+        (remedy,) = after_close(9 * SECOND, **known).remedies
+        assert remedy.startswith(
+            f"look at {THERE}:{CLIENT_PORT}: it still sent 9.0 s after nginx[1432]"
+        )
+
+
+def test_data_of_a_peer_that_may_not_have_got_the_fin() -> None:
+    """It is not known to have read end of file, so nobody is to be blamed."""
+    fit = after_close(9 * SECOND)
+    assert (fit.remedies, fit.settles) == ((), ())
+    assert fit.evidence == ("net.ipv4.tcp_fin_timeout is 47 s there",)
 
 
 def test_data_after_the_process_ended() -> None:
@@ -287,7 +359,12 @@ def test_listener_closed() -> None:
     drain, show, migrate = ask("listener-closed", case, again).remedies
     assert drain.startswith("before a restart")
     assert show.startswith("systemctl show -p Result,ExecMainStatus,NRestarts web.service  # ")
-    assert migrate.startswith("sysctl -w net.ipv4.tcp_migrate_req=1  # is 0; ")
+    assert migrate == (
+        "sysctl -w net.ipv4.tcp_migrate_req=1  # is 0; helps only if old and new process listen at "
+        "the same time (SO_REUSEPORT)"
+    )
+    evidence = ask("listener-closed", case, again).evidence
+    assert evidence == (f"{HERE}:8080 accepts connections 3 ms later",)
     gone = ask("listener-closed", case, nobody(**settings(tcp_migrate_req=0)))
     assert not any("migrate" in remedy for remedy in gone.remedies)
     assert gone.evidence == (f"nothing accepts on {HERE}:8080 3 ms later",)
@@ -323,7 +400,7 @@ def test_refused_by_another_namespace() -> None:
     known = Listeners((listener("::", CLIENT_PORT, netns=OTHER_NETNS),))
     fit = refused(ELSEWHERE, listeners=known)
     assert fit.remedies[0].startswith(
-        f"ip netns exec web ss -ltnp 'sport = :{CLIENT_PORT}'  # if this shows nothing, nothing "
+        f"ip netns exec web ss -ltnp 'sport = :{CLIENT_PORT}'  # if this shows nothing: start the "
     )
     assert fit.evidence == (
         f"{THERE} is an address on this host, in network namespace web",
@@ -333,19 +410,25 @@ def test_refused_by_another_namespace() -> None:
 
 def test_refused_here() -> None:
     fit = refused(Place(peer=Peer(True)))
-    assert fit.remedies[0].startswith(f"ss -ltnp 'sport = :{CLIENT_PORT}'  # ")
+    assert fit.remedies == (
+        f"ss -ltnp 'sport = :{CLIENT_PORT}'  # if this shows nothing: start the service there, "
+        f"unless NAT or IPVS on this host leads port {CLIENT_PORT} elsewhere (nft list ruleset, "
+        "ipvsadm -ln)",
+    )
     assert fit.evidence == (f"{THERE} is an address of this host, in this network namespace",)
 
 
 def test_refused_by_another_host() -> None:
     path = Path("eth0", gateway="10.0.0.1")
-    natted = Tracked(True, natted=f"{THERE}:{CLIENT_PORT} > 10.9.9.9:8443")
-    fit = refused(Place(peer=Peer(), path=path, conntrack=natted))
+    fit = refused(Place(peer=Peer(), path=path))
     there, way = fit.remedies
-    assert there.startswith("on 10.9.9.9: ss -ltn 'sport = :8443'  # does the service")
-    assert way.startswith(f"ip route get {THERE}  # is that the host you mean?")
+    assert there.startswith(f"on {THERE}: ss -ltn 'sport = :{CLIENT_PORT}'  # does the service")
+    assert way.startswith(f"ip route get {THERE} from {HERE}  # is that the host you mean?")
     assert "the way there: eth0 by 10.0.0.1" in fit.evidence
-    assert f"on {THERE}: ss" in refused(Place(peer=Peer())).remedies[0]
+
+
+def test_refused_asks_for_no_entry_that_the_rst_has_ended() -> None:
+    assert "conntrack" not in advisers()["connection-refused"].wants
 
 
 def test_refused_and_nothing_known() -> None:

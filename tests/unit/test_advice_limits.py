@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 
 from rsttrace.advice.timers import connect_s, give_up_s
+from rsttrace.advice.way import route_get
+from rsttrace.causes import catalogue
 from rsttrace.causes.case import Case
-from rsttrace.enrich import Facts
+from rsttrace.enrich import Facts, Process
 from rsttrace.enrich.place import Listening, Path, Place, Sockets, Tracked
 from rsttrace.model import Reset
 from rsttrace.records import Sock
@@ -17,6 +19,8 @@ from rsttrace.records import Sock
 from .advised import ON_HOST, SERVICE, ask, settings
 from .build import (
     CLIENT_PORT,
+    FLOW,
+    FLOW6,
     HERE,
     MS,
     P2,
@@ -37,7 +41,9 @@ from .build import (
 )
 
 LISTENING = Facts(listener=SERVICE, netns_name="host")
-TOP = "top -b -n 1 -H -p 1432  # nginx[1432] must call accept() faster"
+ACCEPT = "ss -ltnp 'sport = :8080'  # of these, who must call accept() faster?"
+TOP = "top -b -n 1 -H -p 1432  # if it is nginx[1432]: is it busy (R) or stuck (D)?"
+CONTAINER = Process(9, "app", cgroup="/system.slice/docker-" + "ab" * 32 + ".scope")
 
 
 def at_listener(waiting: int, limit: int, frames: tuple[str, ...] = P5) -> Reset:
@@ -62,12 +68,13 @@ def overflow(limit: int, somaxconn: int | None, **changes: Any) -> tuple[str, ..
 
 
 def test_the_backlog_is_the_smaller_limit() -> None:
-    first, busy, abort = overflow(128, 8192)
+    first, who, busy, abort = overflow(128, 8192)
     assert first == (
         "raise the backlog that nginx[1432] gives to listen() from 128 to 4096 and restart "
-        "web.service: net.core.somaxconn is 8192, it allows that"
+        "web.service (a restart alone may do if net.core.somaxconn, now 8192, was raised after it "
+        "started)"
     )
-    assert busy.startswith(TOP)
+    assert (who, busy) == (ACCEPT, TOP)
     assert abort.startswith("sysctl -w net.ipv4.tcp_abort_on_overflow=0  # no reset then")
 
 
@@ -81,10 +88,36 @@ def test_somaxconn_is_the_smaller_limit() -> None:
 
 
 def test_somaxconn_was_lowered_since() -> None:
-    first = overflow(511, 128)[0]
-    assert first.startswith(
-        "sysctl -w net.core.somaxconn=4096  # is 128, less than the limit of 511"
+    first, second, *_ = overflow(511, 128)
+    assert first == (
+        "sysctl -w net.core.somaxconn=4096  # is 128, less than the limit of 511, so it was "
+        "lowered since; then restart web.service"
     )
+    assert "if that is not above 511" in second
+
+
+def test_somaxconn_of_a_container() -> None:
+    """A restart gives it a new namespace: what was set in the old one is gone."""
+    full, known = at_listener(129, 128), Place(T + MS, {"net.core.somaxconn": "128"})
+    case = Case(full, Facts(listener=CONTAINER))
+    first, second, *_ = ask("accept-queue-overflow", case, known).remedies
+    assert first == (
+        "recreate docker container abababababab with --sysctl net.core.somaxconn=4096 (Kubernetes: "
+        "securityContext.sysctls): net.core.somaxconn is 128, the limit that listen() got"
+    )
+    assert "app[9] gives to listen(), too" in second
+    on_host = Case(full, Facts(listener=CONTAINER, netns_name="host"))
+    first = ask("accept-queue-overflow", on_host, known).remedies[0]
+    assert first.startswith("sysctl -w net.core.somaxconn=4096  # ")
+
+
+def test_the_owner_of_the_listening_socket_is_the_one() -> None:
+    """Of a SO_REUSEPORT group the one known by its port may be another."""
+    facts = Facts(owner=SERVICE, listener=CONTAINER, netns_name="host")
+    known = Place(T + MS, {"net.core.somaxconn": "4096"})
+    remedies = ask("accept-queue-overflow", Case(at_listener(129, 128), facts), known).remedies
+    assert "that nginx[1432] gives" in remedies[0]
+    assert TOP in remedies
 
 
 def test_somaxconn_not_known() -> None:
@@ -94,7 +127,7 @@ def test_somaxconn_not_known() -> None:
 
 
 def test_a_backlog_that_is_large_already_is_not_raised() -> None:
-    assert overflow(65535, 65535)[0].startswith(TOP)
+    assert overflow(65535, 65535)[:2] == (ACCEPT, TOP)
     assert "from 4096 to 8192" in overflow(4096, 65535)[0]
     assert "from 4096 to 5000" in overflow(4096, 5000)[0]
 
@@ -110,6 +143,15 @@ def test_no_overflow_no_backlog() -> None:
     assert ask("accept-queue-overflow", case, queue(3, 128)).remedies == ()
 
 
+@pytest.mark.parametrize(("waiting", "instead"), [(128, False), (129, True)])
+def test_a_queue_with_one_more_than_its_limit_is_full(waiting: int, instead: bool) -> None:
+    """sk_acceptq_is_full(); else the general remedies hold as well."""
+    case = Case(at_listener(waiting, 128), LISTENING)
+    fit = ask("accept-queue-overflow", case, queue(waiting, 128))
+    assert fit.remedies
+    assert fit.instead is instead
+
+
 def test_the_queue_afterwards_is_told() -> None:
     case = Case(at_listener(129, 128), LISTENING)
     fit = ask("accept-queue-overflow", case, queue(97, 128, somaxconn=4096, tcp_retries2=1))
@@ -120,7 +162,8 @@ def test_the_queue_afterwards_is_told() -> None:
 def test_nobody_is_known_who_accepts() -> None:
     case = Case(at_listener(129, 128), Facts(netns_name="host"))
     fit = ask("accept-queue-overflow", case, Place())
-    assert "ss -ltnp 'sport = :8080'  # shows who has to call accept() faster" in fit.remedies
+    assert ACCEPT in fit.remedies
+    assert not any(remedy.startswith("top") for remedy in fit.remedies)
 
 
 def gave_up(place: Place, waiting: int = 0) -> Any:
@@ -137,6 +180,7 @@ def test_ack_to_listener_with_cookies_for_all() -> None:
     fit = gave_up(queue(0, 16, 3, somaxconn=4096, tcp_syncookies=2))
     (remedy,) = fit.remedies
     assert remedy.startswith("sysctl -w net.ipv4.tcp_syncookies=1  # is 2")
+    assert fit.evidence[-1] == "half-open connections now: 3", "then there is no limit"
 
 
 def test_ack_to_listener_in_a_flood() -> None:
@@ -147,13 +191,27 @@ def test_ack_to_listener_in_a_flood() -> None:
     assert "SYNs are dropped from 16 on" in without.evidence[-1]
 
 
+def test_ack_to_listener_where_the_limit_says_nothing() -> None:
+    """syncookies not known; or several listeners, whose half-open connections nobody can tell."""
+    unknown = gave_up(queue(0, 16, 16, somaxconn=4096))
+    assert unknown.remedies == ()
+    assert unknown.evidence[-1] == "half-open connections now: 16"
+    several = gave_up(queue(0, 16, None, somaxconn=4096, tcp_syncookies=1))
+    assert several.remedies == ()
+    assert not any("half-open" in text for text in several.evidence)
+
+
+def test_no_setting_that_does_nothing_while_cookies_are_on() -> None:
+    assert not any("max_syn_backlog" in r for r in catalogue()["ack-to-listener"].remedies)
+
+
 def test_handshake_aborted_at_a_full_queue() -> None:
     full = sock(ack_backlog=17, max_ack_backlog=16)
     one = reset(direction="rejected", judged=record("kfree_skb", state="LISTEN", sock=full))
     place = queue(17, 16, somaxconn=16, tcp_retries2=1)
     fit = ask("handshake-aborted", Case(one, LISTENING), place)
     assert fit.remedies[0].startswith("sysctl -w net.core.somaxconn=4096  # is 16")
-    assert fit.remedies[-1].startswith(TOP)
+    assert fit.remedies[-2:] == (ACCEPT, TOP)
     idle = reset(direction="rejected", judged=record("kfree_skb", state="LISTEN", sock=sock()))
     assert ask("handshake-aborted", Case(idle, LISTENING), place).remedies == ()
 
@@ -161,7 +219,7 @@ def test_handshake_aborted_at_a_full_queue() -> None:
 def test_connect_and_abort_while_waiting() -> None:
     waiting = received_reset(judged("ESTABLISHED", sock=sock(has_socket=False)))
     fit = ask("connect-and-abort", Case(waiting, LISTENING), queue(5, 128))
-    assert fit.remedies[0].startswith(TOP)
+    assert fit.remedies == (ACCEPT, TOP)
     assert "accept queue 3 ms later: 5 waiting, limit 128" in fit.evidence
     accepted = received_reset(judged("ESTABLISHED"))
     assert ask("connect-and-abort", Case(accepted, LISTENING), queue(5, 128)).remedies == ()
@@ -247,11 +305,18 @@ def test_idle_with_values_of_the_socket() -> None:
 
 def test_idle_where_this_host_forgets() -> None:
     name = "net.netfilter.nf_conntrack_tcp_timeout_established"
-    fit = idle(Place(settings={name: "300"}, conntrack=Tracked(True, natted="a:1 > b:2")))
-    assert fit.remedies[0].startswith(f"sysctl -w {name}=432000  # is 300")
+    natted = Tracked(True, natted="a:1 > b:2")
+    fit = idle(Place(settings={name: "300"}, conntrack=natted))
+    assert fit.remedies[0] == (
+        f"sysctl -w {name}=1200  # is 300: this namespace itself forgets connections sooner than "
+        "that (table size: net.netfilter.nf_conntrack_max)"
+    )
     assert "connection tracking translates it: a:1 > b:2" in fit.evidence
-    patient = idle(Place(settings={name: "432000"}))
+    patient = idle(Place(settings={name: "432000"}, conntrack=natted))
     assert not any(name in remedy for remedy in patient.remedies)
+    for harmless in (None, Tracked(False), Tracked(True)):
+        plain = idle(Place(settings={name: "300"}, conntrack=harmless))
+        assert not any(name in remedy for remedy in plain.remedies), "no NAT"
 
 
 def test_idle_for_a_time_that_is_not_known() -> None:
@@ -297,18 +362,25 @@ def test_which_limit_of_retransmissions() -> None:
 def test_where_the_syn_is_to_be_looked_for() -> None:
     (remedy,) = given_up(RETRIES, "SYN_SENT").remedies
     assert remedy.startswith(
-        f"on {THERE}: tcpdump -nn -i any 'host {HERE} and tcp port {CLIENT_PORT}'  # does the SYN"
+        f"on {THERE}: tcpdump -nn -i any 'tcp port {CLIENT_PORT} and tcp[tcpflags] & tcp-syn != 0'"
+        "  # does a SYN arrive (NAT may change its source)?"
     )
+    error = record("inet_sk_error_report", state="SYN_SENT", errno=110, flow=FLOW6)
+    case = Case(reset(direction="none", error=error, flow=FLOW6), ON_HOST)
+    (remedy,) = ask("retransmit-timeout", case, RETRIES).remedies
+    assert f"'tcp port {CLIENT_PORT} and ip6[53] & 2 != 0'" in remedy
 
 
+ROUTE = f"ip route get {THERE} from {HERE}"
 GOOD = Path("eth0", up=True, gateway="10.0.0.1", route="unicast", neighbour="REACHABLE")
 
 
 @pytest.mark.parametrize(
     ("changes", "command"),
     [
-        ({"route": "blackhole"}, f"ip route get {THERE}  # the route is 'blackhole'"),
-        ({"route": "unreachable"}, f"ip route get {THERE}  # the route is 'unreachable'"),
+        ({"route": "blackhole"}, f"{ROUTE}  # the route is 'blackhole'"),
+        ({"route": "unreachable"}, f"{ROUTE}  # the route is 'unreachable'"),
+        ({"route": "none"}, f"{ROUTE}  # no route leads there: add one"),
         ({"up": False}, "ip -br link show dev eth0  # it does not run"),
         ({"neighbour": "FAILED"}, "ip neigh show 10.0.0.1 dev eth0  # nobody answers to 10.0.0.1"),
         ({"neighbour": "FAILED", "gateway": ""}, f"ip neigh show {THERE} dev eth0  # nobody"),
@@ -329,8 +401,35 @@ def test_a_way_that_is_good_is_no_remedy() -> None:
     assert fit.evidence == (
         "the way there is now eth0 (veth) by 10.0.0.1, which runs",
         "eth0 leads to web eth0",
-        "the next hop 10.0.0.1 answers (neighbour REACHABLE): look behind it",
+        "the next hop 10.0.0.1 answered within the last minute (neighbour REACHABLE): look behind "
+        "it",
     )
+
+
+def test_no_route_is_told_as_such() -> None:
+    fit = given_up(Place(path=Path("eth0", up=True, route="none")))
+    assert fit.evidence == ("no route leads to the other end now",)
+
+
+@pytest.mark.parametrize("state", ["INCOMPLETE", "DELAY", "PROBE", "STALE"])
+def test_a_next_hop_that_has_not_answered_yet(state: str) -> None:
+    """It is being asked: that it is there, or that it is not, would be a guess."""
+    fit = given_up(Place(path=replace(GOOD, neighbour=state)))
+    assert fit.remedies == ()
+    assert not any("next hop" in text for text in fit.evidence)
+
+
+@pytest.mark.parametrize(
+    ("local", "remote", "command"),
+    [
+        ("fe80::5", "fe80::9", "ip route get fe80::9 from fe80::5 oif eth0"),
+        ("fd00::5", "fd00::9", "ip route get fd00::9 from fd00::5"),
+        ("0.0.0.0", THERE, f"ip route get {THERE}"),
+    ],
+)
+def test_which_route_is_asked_for(local: str, remote: str, command: str) -> None:
+    flow = replace(FLOW, local=local, remote=remote)
+    assert route_get(Case(reset(direction="none", flow=flow)), GOOD) == command
 
 
 def test_icmp_with_a_good_way() -> None:

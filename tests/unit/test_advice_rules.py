@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import tomllib
-from dataclasses import fields
+from dataclasses import fields, replace
 from importlib import resources
 from typing import Any
 
@@ -24,24 +24,29 @@ from rsttrace.packet import ACK, RST, SYN
 from .advised import advised, ask
 from .build import (
     A1,
+    A1_EXIT,
     A2,
     FLOW6,
     HERE,
     NGINX,
     P1,
     PORT,
+    SECOND,
     SOFTIRQ,
     THERE,
     XMIT,
+    T,
     answered,
     decided,
     dropped,
+    earlier,
     history,
     left,
     rst,
     segment,
     sent_reset,
     sock,
+    task,
 )
 
 NFT = ("nft_do_chain", "nft_do_chain_inet", "nf_hook_slow")
@@ -99,6 +104,29 @@ def test_nft_rule_that_hits_connections() -> None:
     # before connection tracking has seen the segment its state is not known
     early = rejected(rule(hook="prerouting"), EARLY, flags=ACK).remedies
     assert [remedy.split()[1] for remedy in early] == ["-a", "delete"]
+
+
+FORWARD = (*INPUT[: -len(SOFTIRQ) - 1], "ip_forward", "process_backlog")
+
+
+def test_nft_rule_behind_nat() -> None:
+    """The RST has the public address again; the rule saw the inner one, and it is not known."""
+    made = sent_reset(None, left(rst(RST | ACK), FORWARD))
+    forward = rule("table inet filter, chain forward, handle 7", "reject", hook="forward")
+    facts = Facts(netns_name="host", firewall=Firewall((forward,)))
+    show, inner, delete = ask("firewall-reject", Case(made, facts), Place()).remedies
+    assert show.startswith("nft -a list chain inet filter forward  # ")
+    assert inner == (
+        "if wanted: accept it before that rule; behind NAT the rule sees the inner address: look "
+        "it up with conntrack -L or nft list ruleset"
+    )
+    assert delete.startswith("nft delete rule inet filter forward handle 7  # ")
+    seen = rejected(forward, FORWARD).remedies[1]
+    assert seen.startswith("nft insert rule inet filter forward handle 7 ip saddr"), "as dropped"
+    # what goes by the connection's state does not depend on addresses
+    made = sent_reset(None, left(rst(), FORWARD))
+    alive = ask("firewall-reject", Case(made, facts), Place()).remedies
+    assert "ct state established,related accept" in alive[1]
 
 
 def test_nft_rule_for_ipv6() -> None:
@@ -198,14 +226,42 @@ def test_files_are_complete() -> None:
         for one in program.settings:
             assert one.cause in catalogue(), f"{program.id}: {one.cause}"
             assert one.role in ("", "client", "server")
+            assert one.after_s < one.before_s
             assert one.setting
             assert one.change
             assert one.text
             assert not one.text.endswith(".")
-            for field in fields(Setting):
-                value = getattr(one, field.name)
+            words = (one.cause, one.setting, one.change, one.where, one.text, *one.cmdline)
+            for value in (*words, *one.ended, one.function, *program.cmdline):
                 assert value == value.strip()
                 assert value.isprintable()
+
+
+DEFAULTS = {
+    ("apache2", "KeepAliveTimeout"): "5",
+    ("mysql", "wait_timeout"): "28800",
+    ("nginx", "keepalive_timeout"): "75s",
+    ("postgres", "idle_session_timeout"): "0",
+    ("redis", "maxclients"): "10000",
+    ("redis", "tcp-keepalive"): "300",
+    ("redis", "timeout"): "0",
+    ("sshd", "LoginGraceTime"): "120",
+    ("sshd", "MaxStartups"): "10:30:100",
+}
+
+
+@pytest.mark.parametrize(("program", "setting"), DEFAULTS)
+def test_to_paste_the_default_would_change_nothing(program: str, setting: str) -> None:
+    changes = [
+        one.change
+        for file in software()
+        if file.id == program
+        for one in file.settings
+        if one.setting == setting
+    ]
+    assert changes
+    for change in changes:
+        assert change.strip(";").split()[-1] != DEFAULTS[program, setting]
 
 
 def test_no_name_is_of_two_programs() -> None:
@@ -217,7 +273,7 @@ def test_files_have_no_other_keys() -> None:
     directory = resources.files(known_software.__package__) / "software"
     texts = [f.read_text(encoding="utf-8") for f in directory.iterdir() if f.name.endswith(".toml")]
     assert len(texts) == len(software())
-    assert all(set(tomllib.loads(text)) <= {"names", "setting"} for text in texts)
+    assert all(set(tomllib.loads(text)) <= {"names", "cmdline", "setting"} for text in texts)
 
 
 ON = Setting(
@@ -245,14 +301,38 @@ def test_names(process: Process, expected: bool) -> None:
     assert PROGRAM.runs_as(process) is expected
 
 
+def of_files(one: Reset, cause: str, facts: Facts) -> str:
+    """What the files say to this end's reset."""
+    return "\n".join(known_software.remedies(Case(one, facts), cause))
+
+
+@pytest.mark.parametrize(
+    ("process", "id", "expected"),
+    [
+        (Process(1, "httpd", "/usr/sbin/httpd", "/usr/sbin/httpd -DFOREGROUND"), "apache2", True),
+        (Process(1, "apache2", "/usr/sbin/apache2", "/usr/sbin/apache2 -k start"), "apache2", True),
+        (Process(1, "httpd", "/bin/busybox", "httpd -f -p 80 -h /www"), "apache2", False),
+        (Process(1, "java", "", "java org.apache.catalina.startup.Bootstrap"), "tomcat", True),
+        (Process(1, "java", "", "java -jar elasticsearch.jar"), "tomcat", False),
+    ],
+)
+def test_names_that_several_have(process: Process, id: str, expected: bool) -> None:
+    (program,) = (one for one in software() if one.id == id)
+    assert program.runs_as(process) is expected
+
+
 def said(
-    monkeypatch: pytest.MonkeyPatch, facts: Facts, cause: str = "linger-zero", **changes: str
+    monkeypatch: pytest.MonkeyPatch,
+    facts: Facts,
+    cause: str = "linger-zero",
+    one: Reset | None = None,
+    **changes: Any,
 ) -> tuple[str, ...]:
-    one = Setting(**{**{f.name: getattr(ON, f.name) for f in fields(Setting)}, **changes})
+    setting = Setting(**{**{f.name: getattr(ON, f.name) for f in fields(Setting)}, **changes})
     monkeypatch.setattr(
-        known_software, "software", lambda: (Software("nginx", ("nginx",), (one,)),)
+        known_software, "software", lambda: (Software("nginx", ("nginx",), (setting,)),)
     )
-    reset = sent_reset(decided(A2, history=history(flags=2)))  # this end is the server
+    reset = one or sent_reset(decided(A2, history=history(flags=2)))  # this end is the server
     return known_software.remedies(Case(reset, facts), cause)
 
 
@@ -276,12 +356,145 @@ def test_setting_for_a_role(monkeypatch: pytest.MonkeyPatch) -> None:
     assert said(monkeypatch, Facts(owner=NGINX), role="client") == ()
 
 
-def test_setting_for_a_function(monkeypatch: pytest.MonkeyPatch) -> None:
-    frames = ("close (libc.so.6)", "ngx_close_connection (nginx)")
-    facts = Facts(owner=NGINX, user_frames=frames)
-    assert said(monkeypatch, facts, function="ngx_*") == (SAYS,)
-    assert said(monkeypatch, facts, function="ngx_http_lingering_close") == ()
-    assert said(monkeypatch, Facts(owner=NGINX), function="ngx_*") == (SAYS,)
+def test_setting_for_a_command_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    facts = Facts(owner=NGINX)  # nginx: worker process
+    assert said(monkeypatch, facts, cmdline=("*master*", "*worker*")) == (SAYS,)
+    assert said(monkeypatch, facts, cmdline=("*master*",)) == ()
+
+
+@pytest.mark.parametrize(
+    ("lived", "changes", "expected"),
+    [
+        (0.05, {"after_s": 4}, False),
+        (4.1, {"after_s": 4}, True),
+        (3600, {"before_s": 5}, False),
+        (0.05, {"before_s": 5}, True),
+        (None, {"after_s": 4, "before_s": 5}, True),
+    ],
+)
+def test_setting_for_an_age(
+    monkeypatch: pytest.MonkeyPatch,
+    lived: float | None,
+    changes: dict[str, float],
+    expected: bool,
+) -> None:
+    """Age when it was closed: data that comes an hour after that does not make it older."""
+    ends = {"established_ns": T, "close_ns": T + int((lived or 0) * SECOND)}
+    if lived is None:
+        ends = {"established_ns": 0}
+    life = earlier(old_state="FIN_WAIT2", flags=2 | 32, change_ns=T + 3600 * SECOND, **ends)
+    one = sent_reset(answered(segment(), P1, history=life))
+    facts = Facts(closer=NGINX)
+    assert bool(said(monkeypatch, facts, one=one, **changes)) is expected
+
+
+def ending(how: str) -> Reset:
+    """A process left unread data: it ``exited``, was ``killed``, or ``lived`` on."""
+    code = {"exited": 0x100, "killed": 9, "lived": 0}[how]
+    flags = 0x400100 if how == "lived" else 0x400104
+    frames = A1 if how == "lived" else A1_EXIT
+    doer = task(flags=flags, exit_code=code)
+    return sent_reset(decided(frames, task=doer, history=history(flags=2)))
+
+
+@pytest.mark.parametrize(
+    ("ended", "how"),
+    [
+        (("SIG*",), "killed"),
+        (("SIGTERM", "SIGKILL"), "killed"),
+        (("status 1",), "exited"),
+        (("no",), "lived"),
+    ],
+)
+def test_setting_for_a_way_to_end(
+    monkeypatch: pytest.MonkeyPatch, ended: tuple[str, ...], how: str
+) -> None:
+    for one in ("killed", "exited", "lived"):
+        told = said(monkeypatch, Facts(actor=NGINX), one=ending(one), ended=ended)
+        assert bool(told) is (one == how)
+    # nobody saw who closed, or it was another program
+    assert said(monkeypatch, Facts(listener=NGINX), one=ending(how), ended=ended) == ()
+    other = Facts(actor=Process(1, "other"), listener=NGINX)
+    assert said(monkeypatch, other, one=ending(how), ended=ended) == ()
+
+
+def test_setting_for_a_way_to_end_earlier(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The closer had ended before the data came."""
+    for flags, code, expected in ((4, 0x100, "status 1"), (4, 15, "SIGTERM"), (0, 0, "no")):
+        life = earlier(flags=2 | 32, close_flags=flags, close_exit_code=code, old_state="FIN_WAIT2")
+        one = sent_reset(answered(segment(), P1, history=life))
+        for ended in ("status 1", "SIGTERM", "no"):
+            told = said(monkeypatch, Facts(closer=NGINX), one=one, ended=(ended,))
+            assert bool(told) is (ended == expected)
+
+
+def test_setting_for_a_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    for limit in (5, 100, 4096):
+        full = sock(ack_backlog=limit + 1, max_ack_backlog=limit)
+        one = sent_reset(answered(segment(), P1, state="LISTEN", sock=full))
+        python = Facts(listener=Process(1, "python3"))
+        told = of_files(one, "accept-queue-overflow", python)
+        assert ("request_queue_size" in told) is (limit == 5)
+        assert ("asyncio" in told) is (limit == 100)
+
+
+HAPROXY = Process(7, "haproxy")
+
+
+def lingered(ttl: int = 64) -> Reset:
+    first = decided(A2, sock=sock(flags=16), history=history(flags=2 | 32))
+    return sent_reset(first, left(rst(ttl=ttl)))
+
+
+def test_setting_that_the_stack_proves() -> None:
+    """Where the stack has the proof it is that one alone; elsewhere all that fit."""
+    here = Facts(actor=HAPROXY, user_frames=("close (libc.so.6)", "session_accept_fd (haproxy)"))
+    told = of_files(lingered(), "linger-zero", here)
+    assert "tcp-request connection accept" in told
+    assert "nolinger" not in told
+    told = of_files(lingered(), "linger-zero", Facts(actor=HAPROXY, user_frames=("close (libc)",)))
+    assert "tcp-request connection accept" in told
+    assert "nolinger" in told
+    # the stack is that of another program
+    other = replace(here, actor=Process(8, "other"), listener=HAPROXY)
+    assert "nolinger" in of_files(lingered(), "linger-zero", other)
+
+
+def test_silent_drop() -> None:
+    """HAProxy with the right to use TCP_REPAIR says nothing; without, its RST dies on the way."""
+    facts = Facts(actor=HAPROXY, user_frames=("session_accept_fd (haproxy)",))
+    told = of_files(lingered(ttl=1), "linger-zero", facts)
+    assert told.count("  # ") == told.count("silent-drop resets with a TTL of 1") == 1
+    assert "silent-drop" not in of_files(lingered(), "linger-zero", facts)
+    for cause in ("late-segment", "stale-connection"):
+        for flags, state, drops in (
+            (34, "ESTABLISHED", 1),
+            (42, "ESTABLISHED", 0),
+            (34, "LAST_ACK", 0),
+        ):
+            life = earlier(flags=flags, old_state=state)
+            one = sent_reset(answered(segment(), P1, history=life))
+            told = of_files(one, cause, Facts(closer=HAPROXY, listener=HAPROXY))
+            assert told.count("silent-drop forgets") == drops
+            told = of_files(one, cause, Facts(closer=NGINX, listener=HAPROXY))
+            assert "silent-drop" not in told
+
+
+def test_sshd() -> None:
+    """An old session that ends is neither a login that took too long, nor one too many."""
+    server, session = Process(1, "sshd"), Process(9, "sshd-session")
+    for lived, flags, code, expected in (
+        (0.001, 0, 0, "MaxStartups"),
+        (120, 4, 0x300, "LoginGraceTime"),
+        (7200, 4, 15, ""),
+        (30, 4, 0xFF00, ""),
+    ):
+        closed = T + int(lived * SECOND)
+        ended = {"close_flags": flags, "close_exit_code": code, "old_state": "FIN_WAIT2"}
+        life = earlier(flags=34, established_ns=T, close_ns=closed, change_ns=closed, **ended)
+        one = sent_reset(answered(segment(), P1, history=life))
+        told = of_files(one, "data-after-close", Facts(closer=session, listener=server))
+        assert told.split(" ")[0] == expected
 
 
 def test_settings_come_before_what_changes_the_program(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,14 @@ from typing import Any
 import pytest
 
 from rsttrace.enrich.answering import GONE, LATE, TOO_MANY, Answers, NoHelper, place_of
-from rsttrace.enrich.asking import NO_ANSWER, NO_HELPER, TOO_OFTEN, Credit
+from rsttrace.enrich.asking import (
+    NO_ANSWER,
+    NO_HELPER,
+    PATIENT_WAITS,
+    TOO_OFTEN,
+    WAIT_SECONDS,
+    Credit,
+)
 from rsttrace.enrich.broker import QUESTION_BYTES
 from rsttrace.enrich.firewall import Firewall, Rule, to_json
 from rsttrace.enrich.live import LiveContext
@@ -97,7 +104,7 @@ def test_rules() -> None:
     asked = Asked(FakeHelper(firewall=to_json(RULES)))
     assert asked.firewall() == RULES
     assert asked.helper.asked == [("firewall", NETNS)]
-    assert asked.helper.waits == [CREDIT_S]
+    assert asked.helper.waits == [WAIT_SECONDS]
 
 
 @pytest.mark.parametrize(
@@ -125,7 +132,7 @@ def test_place() -> None:
     assert said == PLACE
     assert said.number("net.core.somaxconn") == 128
     assert asked.helper.asked == [("place", json.loads(json.dumps(asdict(QUESTION))))]
-    assert asked.helper.waits == [CREDIT_S]
+    assert asked.helper.waits == [WAIT_SECONDS]
 
 
 def test_one_answer_for_all_resets_of_a_moment() -> None:
@@ -254,6 +261,21 @@ def test_user_frames_take_no_more_than_their_share() -> None:
     asked = Asked(FakeHelper(symbols=FRAMES), credit_s=0.0)
     assert asked.answers.user_frames(7, STACK, ()) == ()
     assert asked.helper.asked == []
+
+
+def test_only_rules_are_waited_for_with_patience() -> None:
+    """A report's reset is not held up longer than a live one, but for a firewall's commands."""
+    asked = Asked(FakeHelper())
+    asked.answers._credit.be_patient()
+    asked.firewall()
+    asked.place()
+    asked.answers.user_frames(7, STACK, ())
+    kinds = [kind for kind, _ in asked.helper.asked]
+    assert kinds == ["firewall", "place", "symbols"]
+    firewall, *others = asked.helper.waits
+    assert WAIT_SECONDS < firewall <= PATIENT_WAITS["firewall"]
+    assert others == [WAIT_SECONDS] * 2
+    assert WAIT_SECONDS < 0.2
 
 
 def test_longest_questions_fit() -> None:

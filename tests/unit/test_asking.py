@@ -120,6 +120,7 @@ def test_late_answer_is_good_for_the_next(mute: Mute) -> None:
 
 
 def test_is_not_asked_again_while_it_works(mute: Mute, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(asking, "IN_VAIN", 1000)
     for _ in range(3):
         assert ask(mute) is None
     (first,) = mute.asked()
@@ -193,8 +194,9 @@ def test_answers_are_taken_once(mute: Mute) -> None:
     assert ask(mute) is None
 
 
-def test_remembers_no_more_than_it_must(mute: Mute) -> None:
+def test_remembers_no_more_than_it_must(mute: Mute, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever is asked and answered or not."""
+    monkeypatch.setattr(asking, "IN_VAIN", 1000)
     for about in range(3 * REMEMBERED):
         ask(mute, about, wait_s=0.0001)
         for number in mute.numbers():
@@ -238,6 +240,55 @@ def test_helper_that_ends_while_it_is_asked(mute: Mute) -> None:
     assert ask(mute, wait_s=PATIENCE) is None
     assert not mute.alive
     assert time.monotonic() - begun < PATIENCE / 2
+
+
+def test_helper_that_says_nothing_is_left_alone(mute: Mute) -> None:
+    """One that hangs must not hold up each reset."""
+    for about in range(5):
+        assert ask(mute, about, wait_s=0.05) is None
+    assert [question["about"] for question in mute.asked()] == [0, 1]
+    begun = time.monotonic()
+    assert ask(mute, 6, wait_s=PATIENCE) is None
+    assert time.monotonic() - begun < PATIENCE / 2
+    assert mute.alive
+
+
+def test_counters_of_the_end_are_asked_for_all_the_same(mute: Mute) -> None:
+    ask(mute, 1)
+    ask(mute, 2)
+    mute.asked()
+    ask(mute, 3, anew=True)
+    assert [question["about"] for question in mute.asked()] == [3]
+
+
+def test_helper_that_speaks_again_is_asked_again(mute: Mute) -> None:
+    """A late answer to whatever it was: it was only slow."""
+    ask(mute, 1)
+    ask(mute, 2)
+    first, _ = mute.numbers()
+    assert ask(mute, 3) is None
+    mute.say(first, "late")
+    ask(mute, 4)
+    assert [question["about"] for question in mute.asked()] == [4]
+    ask(mute, 5)  # two more in vain
+    ask(mute, 6)
+    assert [question["about"] for question in mute.asked()] == [5]
+    mute.raw(b"odd")
+    assert ask(mute, 1) == "late"
+
+
+def test_helper_that_hangs_is_tried_again_later(
+    mute: Mute, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once, for as long as it says nothing."""
+    ask(mute, 1)
+    ask(mute, 2)
+    mute.asked()
+    monkeypatch.setattr(mute, "_quiet_until", time.monotonic())
+    ask(mute, 3)
+    ask(mute, 4)
+    assert [question["about"] for question in mute.asked()] == [3]
+    assert mute._quiet_until - time.monotonic() <= asking.QUIET_SECONDS
 
 
 # -- what it may cost ------------------------------------------------------------------------------
@@ -302,6 +353,17 @@ def test_credit_where_nobody_waits(clock: Clock) -> None:
         clock.tick(asking.PATIENT_SECONDS + 0.2)
     clock.tick(0.3)
     assert 0.2 < credit.left <= asking.PATIENT_SECONDS
+
+
+def test_one_question_takes_no_longer_where_nobody_waits(clock: Clock) -> None:
+    credit = Credit()
+    assert credit.wait("firewall") == credit.wait("place") == asking.WAIT_SECONDS
+    credit.be_patient()
+    assert credit.wait("place") == credit.wait("symbols") == asking.WAIT_SECONDS
+    assert credit.wait("firewall") == pytest.approx(1.0)
+    with credit.spending():
+        clock.tick(1.9)
+    assert credit.wait("firewall") == credit.wait("place") == pytest.approx(0.05)
 
 
 def test_no_more_than_the_share_in_the_long_run(clock: Clock) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import resource
 import signal
 import socket
 from collections.abc import Callable, Iterator
@@ -18,6 +19,7 @@ from rsttrace.enrich.asking import BUFFER
 from rsttrace.enrich.broker import ANSWERS, CHILDREN, Server
 
 from .served import (
+    MEMORY,
     PATIENCE,
     STRANGE_KINDS,
     Answering,
@@ -177,6 +179,41 @@ def test_child_that_fails(answer: Callable[[Any], Any], answering: Answering) ->
     served.end()
 
 
+@pytest.mark.parametrize("kind", ["counters", "firewall"])
+def test_limit_of_children(kind: str, answering: Answering) -> None:
+    answering.by(kind, lambda about: resource.getrlimit(resource.RLIMIT_AS))
+    served = Served()
+    served.ask(kind)
+    assert served.answer() == (7, [MEMORY, MEMORY])
+    served.end()
+    assert resource.getrlimit(resource.RLIMIT_AS)[0] != MEMORY
+
+
+def test_limit_that_is_lower_already(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody may raise it, and nobody has to."""
+
+    def refuse(*_: object) -> None:
+        raise ValueError("not allowed to raise maximum limit")
+
+    monkeypatch.setattr(resource, "setrlimit", refuse)
+    broker._limit_memory()
+
+
+@pytest.mark.parametrize("kind", ["counters", "firewall"])
+def test_children_that_hang_end_with_a_helper_that_is_killed(
+    kind: str, answering: Answering
+) -> None:
+    """SIGKILL: it can tell nobody."""
+    answering.by(kind, answering.hang)
+    answering.lasting(PATIENCE * 10)
+    served = Served()
+    served.ask(kind, "child")
+    (child,) = wait_for(answering.pids)
+    os.kill(served.pid, signal.SIGKILL)
+    wait_for(lambda: zombie(child))
+    served.end()
+
+
 class OneForkTooMany:
     """The module ``os`` of a container at its limit of processes, for a moment."""
 
@@ -217,6 +254,8 @@ def staying(answering: Answering) -> Iterator[Served]:
             os._exit(1)
         if about == "fail":
             raise RuntimeError
+        if about == "much":
+            bytearray(MEMORY)
 
     answering.by("counters", pid_and(act))
     answering.by("place", pid_and())
@@ -270,6 +309,16 @@ def test_child_that_hangs_is_replaced(answering: Answering) -> None:
 def test_child_that_dies_is_replaced(staying: Served) -> None:
     first = staying.stays()
     wait_for(lambda: staying.ask("counters", "die") or zombie(first))
+    assert staying.stays() != first
+
+
+def test_child_that_wants_too_much_memory_is_replaced(staying: Served) -> None:
+    """Nobody knows what is left half done in it."""
+    first = staying.stays()
+    for _ in range(20):  # another child may take the first of them
+        staying.ask("counters", "much")
+        assert staying.answer() == (7, None)
+    wait_for(lambda: zombie(first))
     assert staying.stays() != first
 
 

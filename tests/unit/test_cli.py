@@ -256,7 +256,18 @@ def test_explain_what_is_no_recording(tmp_path: Path, capsys: CaptureFixture) ->
 
 
 def test_lab_list(capsys: CaptureFixture) -> None:
-    assert "closed-port/listener-just-left" in says(capsys, "lab", "list")
+    listed = says(capsys, "lab", "list")
+    assert "closed-port/listener-just-left" in listed
+    assert max(map(len, listed.splitlines())) <= 80
+    said = " ".join(listed.split())
+    assert "fill socketserver's queue of 5, and tcp_abort_on_overflow is 1. servers/" in said
+
+
+@pytest.mark.parametrize("option", ["-1", "-w", "-t"])
+def test_a_report_lists_no_resets(option: str, capsys: CaptureFixture) -> None:
+    problem = fails(capsys, EXIT_USAGE, "explain", LAB, "--report", option)
+    assert f"{option} has no place with --report" in problem
+    assert says(capsys, "explain", LAB, "--report", "-T").count("Watched: ") == 1
 
 
 # -- failures --------------------------------------------------------------------------------------

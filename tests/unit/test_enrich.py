@@ -96,6 +96,12 @@ def test_pid_that_was_used_again_is_not_taken_for_the_old_process() -> None:
     assert ask(sent_reset(decided(A1)), reused).actor == Process(1432, "nginx")
 
 
+def test_thread_that_has_a_name_of_its_own() -> None:
+    """decided() names nginx as the task: here that is a thread of a Java program."""
+    java = Process(1432, "java", "/usr/bin/java", "java -jar web.jar", threads=("nginx",))
+    assert ask(sent_reset(decided(A1)), FakeContext([java])).actor == java
+
+
 # -- the owner -------------------------------------------------------------------------------------
 
 

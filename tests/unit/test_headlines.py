@@ -19,7 +19,10 @@ from .build import FLOW, FLOW6, NETNS, NGINX, THEIRS, T, decided, history, judge
 from .told import told
 
 CAUSES = sorted(catalogue())
-PLACEHOLDERS = {"here", "there", "actor", "service", "local", "count", "times", "act"}
+PLACEHOLDERS = {
+    *("here", "there", "actor", "service", "local", "count", "times", "act"),
+    *("dropper", "queue"),
+}
 CLIENT6 = Flow("fd00::5", 40001, "fd00::9", 443, NETNS)
 EVERYBODY = Facts(owner=NGINX, actor=Process(77, "ss"), listener=NGINX)
 WORKERS = [Facts(owner=Process(pid, "nginx"), actor=Process(pid, "ss")) for pid in (1, 2)]
@@ -130,7 +133,7 @@ def test_what_nobody_understood_says_what_it_was() -> None:
     unsure = {"confidence": "unknown", "facts": Facts(owner=NGINX)}
     ways = {
         "sent": "sent by nginx[1432] to 10.0.0.9",
-        "suppressed": "dropped by the firewall here",
+        "suppressed": "from nginx[1432] to 10.0.0.9, stopped on the way out",
         "received": "from 10.0.0.9 to nginx[1432]",
         "rejected": "not believed",
         "forwarded": "passing through",
@@ -142,12 +145,41 @@ def test_what_nobody_understood_says_what_it_was() -> None:
         assert words in text
 
 
+def test_the_firewall_drops_resets_in_both_directions() -> None:
+    cause, of = "reset-suppressed", {"facts": Facts(owner=NGINX)}
+    assert line(told(cause, direction="suppressed", **of)) == (
+        "This host's own firewall drops resets: 1 of 12 resets, from nginx[1432] to 10.0.0.9, "
+        "stopped on the way out"
+    )
+    assert line(told(cause, direction="rejected", **of)).endswith(
+        "from 10.0.0.9 to nginx[1432], stopped on the way in"
+    )
+    passing = judged("ESTABLISHED", frames=("nf_hook_slow", "ip_forward"))
+    assert "the way through" in line(told(cause, direction="rejected", judged=passing))
+    sieve = judged("ESTABLISHED", drop_reason="TC_EGRESS")
+    assert line(told(cause, direction="suppressed", judged=sieve)).startswith(
+        "A traffic control filter (tc) of this host drops resets: "
+    )
+
+
+def test_a_queue_that_may_not_have_been_full() -> None:
+    cause, of = "accept-queue-overflow", {"facts": Facts(owner=NGINX)}
+    assert line(told(cause, **of)).endswith("queue of new connections full")
+    for confidence in ("likely", "possible"):
+        text = line(told(cause, confidence=confidence, **of))
+        assert text.endswith("or memory or a route was missing")
+        assert "full" not in text
+
+
 def test_own_probe_is_called_so() -> None:
     groups = Groups()
     groups.add(told("connection-refused", direction="received", flow=THEIRS))
     (group,) = groups.groups()
     ends = frozenset({(THEIRS.local, THEIRS.lport)})
     assert f"refused {PROBE}: " in headline(group, 1, ends)
+    groups = Groups()
+    groups.add(told("icmp-unreachable", direction="none", flow=THEIRS))
+    assert headline(groups.groups()[0], 1, ends).startswith("rsttrace could not connect to ")
 
 
 def test_a_name_cannot_command_a_terminal() -> None:

@@ -119,6 +119,15 @@ def test_accepting() -> None:
     assert Listeners([listener("127.0.0.1")]).accepting(NETNS, HERE, PORT) is None
 
 
+def test_most_specific_one_accepts() -> None:
+    """Whatever order they came in."""
+    three = [listener("::", pid=1), listener("0.0.0.0", pid=2), listener(HERE, pid=3)]
+    for order in (three, three[::-1]):
+        for count, pid in ((3, 3), (2, 2), (1, 1)):
+            table = Listeners([x for x in order if x.pid <= count])
+            assert getattr(table.accepting(NETNS, HERE, PORT), "pid", None) == pid
+
+
 def test_names() -> None:
     assert listener("::1").name == "nginx[1432] on [::1]:8080"
     assert listener(pid=0, comm="").name == "a process on 10.0.0.5:8080"

@@ -10,6 +10,7 @@ import pytest
 from rsttrace.enrich import listening, live, owners
 from rsttrace.enrich.live import LiveContext, read_process
 from rsttrace.enrich.owners import everyone
+from rsttrace.enrich.recorded import RecordedContext
 
 from .fakeproc import FakeProc
 
@@ -141,3 +142,19 @@ def test_no_proc_at_all(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None
     assert context.socket_owner(1) is None
     assert context.netns_name(1) is None
     assert listening.listening(everyone()) == []
+
+
+def test_names_of_threads(proc: FakeProc) -> None:
+    """A thread that acts is told by its own name; it is that process all the same."""
+    base = proc.process(1432, comm=b"java")
+    for number, name in ((1432, b"java"), (1433, b"http-nio-8080-e"), (1434, b"\x1b[31m")):
+        (base / "task" / str(number)).mkdir(parents=True)
+        (base / "task" / str(number) / "comm").write_bytes(name + b"\n")
+    found = read_process(1432)
+    assert found
+    assert found.threads == ("\\x1b[31m", "http-nio-8080-e")
+    noted: list[Any] = []
+    LiveContext(lambda *what: noted.append(what)).process(1432)
+    recorded = RecordedContext()
+    recorded.learn(*noted[0])
+    assert recorded.process(1432) == found

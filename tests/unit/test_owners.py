@@ -152,7 +152,19 @@ def test_other_work_is_done_within_a_large_process(proc: FakeProc, watched: Watc
 
 
 def test_search_is_longer_for_a_report(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
-    Clock(monkeypatch, owners.BURST_SECONDS)
+    Clock(monkeypatch, owners.BURST_SECONDS / 2)
     assert watched.find(601)[0] is None
     watched.owners.be_patient()
     assert watched.find(601)[0] == 6
+
+
+def test_search_for_a_report_holds_up_no_reset_for_long(
+    proc: FakeProc, watched: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Issue 4: no delay over 200 ms."""
+    proc.process(9, sockets=tuple(range(1000, 3000)))
+    clock = Clock(monkeypatch, 0.001)
+    watched.owners.be_patient()
+    begun = clock.now
+    assert watched.find(999)[0] is None
+    assert clock.now - begun <= 0.1 + clock.step

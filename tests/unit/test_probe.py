@@ -97,6 +97,17 @@ def test_every_outcome_is_a_sentence(outcome: str, when: str) -> None:
     assert text[0].isupper()
 
 
+def test_a_tls_hello_to_what_speaks_no_tls() -> None:
+    assert sentence("tls-failed", TLS, "wrong version number", 0.25, 0) == (
+        "The TLS handshake failed: wrong version number. Perhaps the other end does not speak TLS "
+        "on this port."
+    )
+    plain = sentence("tls-failed", TLS, "tlsv1 alert access denied", 0.25, 0)
+    assert plain == "The TLS handshake failed: tlsv1 alert access denied."
+    later = sentence("tls-failed", WAIT, "wrong version number", 0.25, 0)
+    assert later == "TLS failed after the handshake: wrong version number."
+
+
 def test_names_that_are_not_found() -> None:
     err = socket.gaierror(socket.EAI_NONAME, "Name or service not known")
     assert why_not_found("web", err, False) == (

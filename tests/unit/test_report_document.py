@@ -13,6 +13,7 @@ import pytest
 
 from rsttrace.completeness import Completeness
 from rsttrace.enrich import Facts
+from rsttrace.output import printable
 from rsttrace.report.model import Attempt, Command, Probe, Watch
 from rsttrace.report.sink import ReportSink
 from rsttrace.sinks.jsonl import completeness_object, reset_object
@@ -161,6 +162,22 @@ def test_command_status(status: int | None, signal: int | None) -> None:
     watch = replace(WATCH, command=replace(COMMAND, status=status))
     command = document(watch=watch)["command"]
     assert (command["status"], command["signal"]) == (status, signal)
+
+
+def test_texts_of_others_are_only_text() -> None:
+    """Bytes that are no text would end the report, others command a terminal."""
+    evil = "\udcff\x1b[31m"
+    probe = Probe(evil, False, (replace(ATTEMPT, text=evil),), problem=evil)
+    watch = replace(
+        WATCH, what=evil, command=replace(COMMAND, argv=(evil, "y")), probe=probe, problems=(evil,)
+    )
+    for as_json in (True, False):
+        text = ReportSink(as_json=as_json).report(Totals(), watch)
+        text.encode()
+        assert text.replace("\n", "").isprintable()
+    found = document(watch=watch)
+    assert found["command"]["argv"] == [printable(evil), "y"]
+    assert found["probe"]["target"] == found["probe"]["problem"] == printable(evil)
 
 
 def test_harmful_agrees_with_fail_on() -> None:

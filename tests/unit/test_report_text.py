@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 from dataclasses import replace
@@ -9,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from rsttrace.causes import catalogue
 from rsttrace.completeness import Completeness
 from rsttrace.enrich import Facts
 from rsttrace.enrich.answers.counters import NAMES
@@ -20,7 +22,7 @@ from rsttrace.report.sink import ReportSink
 from rsttrace.report.watched import BRIEFLY, OUTCOMES, ended_words
 from rsttrace.sinks.totals import Totals
 
-from .build import FLOW, NGINX, T, decided, history, left
+from .build import FLOW, NGINX, THEIRS, T, decided, history, judged, left
 from .labfiles import lab_file
 from .told import told
 
@@ -68,7 +70,7 @@ def test_rank_is_harm_times_count_times_sureness() -> None:
     assert first(report(knocks, unread(2))).startswith("nginx[1432] resets")
     unsure = told("linger-zero", 3, confidence="possible", **SERVING)
     assert "unread data" in first(report(unsure, unread(2)))
-    assert "SO_LINGER" in first(report(replace(unsure, count=3), unread(2)))
+    assert "SO_LINGER" in first(report(replace(unsure, count=30), unread(2)))
 
 
 def test_nothing_seen() -> None:
@@ -82,7 +84,7 @@ def test_nothing_seen() -> None:
     assert "12 records were lost" in first(report(lost=12))
     scoped = replace(WATCH, what="port 443", scoped=True, others=7)
     assert first(report(watch=scoped)) == (
-        "No TCP reset of port 443 in 30 s. Seen meanwhile: 7 resets of others."
+        "No TCP reset of port 443 in 30 s. 7 other resets on this host, not part of this."
     )
 
 
@@ -110,7 +112,14 @@ def test_command_without_a_reset(status: int | None, words: str) -> None:
     command = Command(("/usr/bin/curl", "-s", "http://x"), 5, status, 1.234, 2)
     text = report(watch=replace(WATCH, what="curl and its children", command=command))
     assert first(text) == f"{words}none of its connections was reset."
-    assert f"Command: /usr/bin/curl -s http://x ({ended_words(status)} after 1.2 s, 2" in text
+    told = f"Command: /usr/bin/curl -s http://x: {ended_words(status)} after 1.2 s; 2 processes"
+    assert told in " ".join(text.split())
+
+
+def test_a_command_can_be_pasted() -> None:
+    command = Command(("sh", "-c", "kill -9 $$"), 5, -9, 0.1)
+    text = report(watch=replace(WATCH, command=command))
+    assert "Command: sh -c 'kill -9 $$': was ended by SIGKILL after 0.1 s\n" in text
 
 
 def attempt(outcome: str, **changes: Any) -> Attempt:
@@ -163,7 +172,7 @@ def test_a_finding_tells_all() -> None:
     )
     text = report(one)
     for words in (
-        "1. unread-data-on-close: Socket closed with received data unread (certain)",
+        "1. unread-data-on-close: Socket closed with received data unread\n",
         "   nginx[1432] closed too early.",
         "Who       nginx[1432]; service 10.0.0.5:8080",
         "Evidence  312 bytes unread\n             stack: a < b\n",
@@ -172,13 +181,115 @@ def test_a_finding_tells_all() -> None:
         "Missing   the segment that provoked the RST",
         "     - read to EOF first\n",
         "     # more room\n     sysctl -w net.core.somaxconn=4096\n",
-        "   Example: ",
         "<-------------- RST -------------- |",
         "rsttrace explain unread-data-on-close",
     ):
         assert words.replace("<--------------", "<-") in re.sub("<-+", "<-", text), words
     assert "fifth" not in text
     assert "fifth" in report(one, verbose=True)
+    assert "Example: " not in text, "the only one is no example"
+    assert "Example: " in report(one, unread(2))
+
+
+def test_sureness_is_one_word_where_it_lacks() -> None:
+    sure, likely = unread(1, count=300), unread(2, confidence="likely", count=12)
+    assert "(certain" not in report(sure)
+    assert "1. Probably unread-data-on-close: " in report(likely)
+    assert first(report(likely)).startswith("Probably nginx[1432] resets")
+    assert "Evidence  300 of 312 certain, 12 likely\n" in report(sure, likely)
+
+
+def test_nothing_is_said_twice() -> None:
+    summary = "The queue of nginx is full (3 waiting, limit 2)."
+    facts = ("queue: 3 waiting, limit 2", "queue: 3 waiting, limit 3")
+    text = report(unread(summary=summary, evidence=facts))
+    assert facts[0] not in text
+    assert facts[1] in text
+    assert facts[0] in report(unread(summary=summary, evidence=facts), verbose=True)
+    again = unread(summary="nginx[1432] resets client 10.0.0.9: unread data on close.")
+    assert "   nginx[1432] resets" not in report(again)
+
+
+def test_an_example_does_not_repeat_what_all_have() -> None:
+    found = lab_file("unread-data-on-close-plain-v4").explained[0]
+    text = report(*(replace(found, count=n) for n in (2,)))
+    assert text.count("312 bytes received but not read") == 1
+    assert "- stack: tcp_send_active_reset" in text
+
+
+def test_what_fits_goes_before_what_everybody_is_told() -> None:
+    general = catalogue()["unread-data-on-close"].remedies
+    assert len(general) > 3
+    two = ("ss -ltnp  # who?", "nginx: lingering_close always")
+    text = report(unread(remedies=(*two, *general)))
+    shown = [line for line in text.splitlines() if line.startswith(("     - ", "     # "))]
+    assert len(shown) == 4
+    many = tuple(f"set x_{word} of this nginx" for word in ("ab", "bc", "cd", "de", "ef"))
+    text = report(unread(remedies=(*many, *general)))
+    assert all(f"- {remedy}\n" in text for remedy in many)
+    assert general[0].split(",")[0] not in " ".join(text.split())
+    assert general[-1] in " ".join(report(unread(remedies=general), verbose=True).split())
+
+
+def test_a_reset_that_the_firewall_kept_from_the_other_end() -> None:
+    sent = unread(sees="ECONNRESET once")
+    there = {"flow": THEIRS, "peer": sent.reset, "judged": judged("ESTABLISHED", flow=THEIRS)}
+    text = " ".join(
+        report(sent, told("reset-suppressed", 2, direction="rejected", **there)).split()
+    )
+    assert "unread data on close, but this host's firewall dropped it Watched" in text
+    assert "10.0.0.9 dropped by the firewall before it arrived, on this host there" in text
+    assert "received by" not in text
+    assert "Effect at the other end: nothing: it waits until it times out" in text
+    assert "rsttrace explain reset-suppressed" in text
+    arrived = told("peer-reset", 2, direction="received", sees="ECONNRESET", **there)
+    assert "at the other end: ECONNRESET once" in report(sent, arrived)
+
+
+def test_namespaces_of_one_name_are_told_apart() -> None:
+    first_one, second = (
+        unread(n, flow=replace(FLOW, netns=number), facts=Facts(owner=NGINX, netns_name="web"))
+        for n, number in enumerate((4026532001, 4026532002), 1)
+    )
+    text = " ".join(report(first_one, second).split())
+    for number in (4026532001, 4026532002):
+        assert f"unread data on close, in network namespace web ({number}) When" not in text
+        assert f"unread data on close, in network namespace web ({number})" in text
+        assert f"; network namespace web ({number})" in text
+    assert "(4026532001)" not in report(first_one)
+    other = unread(3, flow=replace(FLOW, netns=7), facts=Facts(owner=NGINX, netns_name="db"))
+    assert "on close, in network namespace db\n" in report(first_one, other, width=120)
+
+
+def test_what_this_kernel_cannot_show_is_said() -> None:
+    blind = {
+        **HOST,
+        "missing_hooks": ["inet_sk_error_report", "a_hook_of_tomorrow"],
+        "missing_members": ["tcp_sock.linger2", "sock.sk_ino"],
+        "symbols": False,
+    }
+    watch = replace(WATCH, host=blind, problems=("It was dark.",))
+    text = " ".join(report(unread(), watch=watch).split())
+    for words in (
+        "Not shown: - It was dark. - This kernel has no tracepoint inet_sk_error_report.",
+        "Resets not seen at all: icmp-unreachable, retransmit-timeout.",
+        "- This kernel does not keep tcp_sock.linger2. Less evidence for linger2-expired.",
+        "- Kernel addresses are hidden (kernel.kptr_restrict), so the kernel's stacks have no",
+        "Resets not explained: accept-queue-overflow, admin-destroyed, disconnect-call, "
+        "fastopen-reset and 9 more.",
+    ):
+        assert words in text, words
+    assert "sk_ino" not in text, "another one stands in for it"
+    assert "tomorrow" not in text
+    document = json.loads(report(unread(), watch=watch, as_json=True))
+    assert [problem.split()[0] for problem in document["problems"]] == [
+        "It",
+        *["This"] * 2,
+        "Kernel",
+    ]
+    seeing = {**HOST, "missing_hooks": [], "missing_members": [], "symbols": True}
+    assert "Not shown" not in report(unread(), watch=replace(WATCH, host=seeing))
+    assert "Not shown" not in report(unread(), watch=replace(WATCH, host={}))
 
 
 def test_many_findings_are_cut_but_counted() -> None:
@@ -202,11 +313,11 @@ def test_what_is_not_shown_is_said() -> None:
     shown = text[text.index("Not shown:") :]
     for words in (
         "12 records",
-        "3 resets outside",
         "no reset reasons",
         "the trigger (6 resets)",
     ):
         assert words in " ".join(shown.split()), words
+    assert text.endswith("\n\n3 other resets on this host, not part of this.\n")
     assert "Not shown" not in report(unread())
 
 
@@ -230,8 +341,8 @@ def test_cross_check_and_counters() -> None:
 def test_a_command_of_many_lines_is_one() -> None:
     command = Command(("python3", "-c", "\nimport os\n" + "os.x() " * 50), 1, 0, 1.0)
     text = report(watch=replace(WATCH, command=command))
-    assert "Command: python3 -c import os os.x()" in text
-    assert "... (ended well" in " ".join(text.split())
+    assert "Command: python3 -c ' import os os.x()" in text
+    assert "...: ended well" in " ".join(text.split())
 
 
 def test_every_counter_that_is_read_has_a_gloss() -> None:
@@ -310,3 +421,14 @@ def test_a_cause_of_the_other_end_matches() -> None:
     assert sink.matches(["connection-refused"])
     assert sink.matches(["closed-port"])
     assert not sink.matches(["peer-reset"])
+
+
+def test_trouble_without_a_reset_is_hinted_at() -> None:
+    """Clients that hang, or that a plain REJECT refuses: there is no reset to explain."""
+    rose = {"TcpExtListenOverflows": 96, "IcmpInDestUnreachs": 1, "TcpOutRsts": 0}
+    said = " ".join(report(watch=replace(WATCH, counters=rose)).split())
+    assert "96 times a full accept queue dropped a connection attempt without a reset" in said
+    assert "Once an ICMP message 'destination unreachable' came in" in said
+    beside = " ".join(report(unread(), watch=replace(WATCH, counters=rose)).split())
+    assert "96 times a full accept queue" in beside
+    assert "full accept queue dropped" not in report(unread())

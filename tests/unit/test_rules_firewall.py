@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
+from rsttrace.causes import catalogue
 from rsttrace.causes.case import Case, Finding
-from rsttrace.causes.netfilter import Spot, dropping, rejecting, rejecting_spot, spot_of
+from rsttrace.causes.netfilter import NONE, Spot, dropping, rejecting, rejecting_spot, spot_of
 from rsttrace.enrich import Facts, enrich
 from rsttrace.enrich.firewall import DROP, RESET, Firewall, Match, Rule, to_json
 from rsttrace.model import Reset
@@ -177,7 +178,8 @@ def test_several_rules() -> None:
 def test_rule_that_is_not_there_any_more() -> None:
     found = ask(rejected(), facts())
     assert "An nftables rule (reject with tcp reset) in the input hook" in found.summary
-    assert found.evidence[0] == "which rule: none that fits is there now"
+    assert found.evidence[0] == f"which rule: {NONE}"
+    assert "NAT" in NONE
 
 
 @pytest.mark.parametrize("problem", ["nft is not installed", "the network namespace is gone"])
@@ -340,6 +342,9 @@ def test_rst_that_came_in(caller: str, changes: dict[str, Any], fits: bool) -> N
     found = finding("reset-suppressed", one, known)
     assert found
     assert ("(table inet filter, chain input, handle 5)" in found.summary) is fits
+    # what is told of this host's own resets would be wrong
+    assert found.remedies
+    assert not {*found.remedies} & {*catalogue()["reset-suppressed"].remedies}
 
 
 # -- when it is looked up --------------------------------------------------------------------------

@@ -90,10 +90,19 @@ def test_namespace() -> None:
 
 
 def test_container() -> None:
-    wanted = by_container(lambda process: process.cgroup.startswith("/docker/abc"))
-    assert wanted(by(told("x"), closer=Process(7, "app", cgroup="/docker/abc/init")))
-    assert not wanted(by(told("x"), closer=NGINX))
+    def holds(process: Process) -> bool:
+        return process.cgroup.startswith("/docker/abc")
+
+    inside, outside = by(told("x"), closer=Process(7, "app", cgroup="/docker/abc/init")), NGINX
+    wanted = by_container(holds, None)
+    assert wanted(inside)
+    assert not wanted(by(told("x"), closer=outside))
     assert not wanted(told("x"))
+    own = by_container(holds, NETNS)
+    assert own(inside)
+    assert not own(by(told("x"), closer=outside))  # the other container of a pod
+    assert own(told("x"))
+    assert not by_container(holds, OTHER_NETNS)(inside)
 
 
 def test_all_must_want_it() -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import json
 import os
+import re
 import signal
 import socket
 import struct
@@ -24,6 +26,7 @@ from rsttrace.causes import catalogue
 from rsttrace.enrich.place import Listening, Peer, Place, Question, Sockets, Tracked
 from rsttrace.enrich.place import Path as Way
 from rsttrace.enrich.sources import (
+    NEEDED,
     ORDER,
     NotKnown,
     TookTooLong,
@@ -153,6 +156,59 @@ def test_the_alarm_is_given_back(told: list[str], monkeypatch: pytest.MonkeyPatc
 def test_a_cut_is_no_error_of_a_source() -> None:
     """``suppress(OSError)`` and ``except Exception`` must not hide it."""
     assert not issubclass(TookTooLong, Exception)
+
+
+def test_nothing_is_imported_while_the_time_runs() -> None:
+    """A cut would leave half of a module behind, and later answers would have false reasons."""
+    script = (
+        "import os, signal, sys\n"
+        "from rsttrace.enrich.place import Question\n"
+        "from rsttrace.enrich.sources import ORDER, ask_all\n"
+        "late = []\n"
+        "class Finder:\n"
+        "    def find_spec(self, name, *_):\n"
+        "        if any(signal.getitimer(signal.ITIMER_REAL)):\n"
+        "            late.append(name)\n"
+        "sys.meta_path.insert(0, Finder())\n"
+        "here = os.stat('/proc/self/ns/net').st_ino\n"
+        "said = ask_all(Question(here, 4, '127.0.0.1', 1, '127.0.0.1', 2, '', ORDER), 20.0)\n"
+        "assert 'pyroute2' in sys.modules\n"
+        "assert said['values'].keys() >= {'sockets', 'path'}, said\n"
+        "assert not late, late\n"
+    )
+    argv = [sys.executable, "-c", script]
+    done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_every_import_of_a_source_is_known() -> None:
+    """Also those that this host has no use for."""
+    texts = [file.read_text() for file in Path(conntrack.__file__).parent.glob("*.py")]
+    found = {name for text in texts for name in re.findall(r"from (pyroute2\S*) import", text)}
+    assert found == {name for names in NEEDED.values() for name in names}
+    assert set(NEEDED) <= set(ORDER)
+
+
+def test_what_is_not_wanted_is_not_imported(
+    told: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    imported: list[str] = []
+    real = importlib.import_module
+
+    def note(name: str) -> Any:
+        imported.append(name)
+        return real(name)
+
+    monkeypatch.setattr(importlib, "import_module", note)
+    ask_all(asking("peer", "os", "../x"))
+    assert set(imported) == {peer.__name__}
+
+
+def test_what_cannot_be_imported_has_its_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pyroute2.netlink.diag", None)
+    said = ask_all(asking("sockets", "settings"))
+    assert said["problems"].keys() == {"sockets"}
+    assert said["problems"]["sockets"].startswith("the Python module pyroute2")
 
 
 @pytest.mark.parametrize(

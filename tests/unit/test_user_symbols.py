@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import platform
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +97,21 @@ def test_never_the_name_of_the_function_before(at: int, name: str | None) -> Non
 def test_of_several_names_the_public_one() -> None:
     rows = [(name, 0, 16, 0x12) for name in ("__libc_close", "__close", "close", "close64")]
     assert elf(image(rows=rows)).function(BASE + CODE + 4) == "close"
+
+
+def test_tables_that_are_too_long_in_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file may have thousands of tables, all of the same bytes: they must not fill the host."""
+    many = 50
+    raw = bytearray(image(rows=FUNCTIONS))
+    section = raw[ROWS + 64 : ROWS + 128]
+    raw[60:62] = struct.pack("<H", 3 + many)
+    raw[ROWS + 192 : ROWS + 192 + 64 * many] = section * many
+    monkeypatch.setattr("rsttrace.enrich.elf.MOST_SYMBOLS", 2 * len(FUNCTIONS) + 1)
+    file = elf(bytes(raw))
+    assert [len(rows) for _, rows in file._symbols] == [len(FUNCTIONS)] * 2
+    assert file.function(BASE + CODE) == "first"
+    monkeypatch.setattr("rsttrace.enrich.elf.MOST_SYMBOLS", len(FUNCTIONS) - 1)
+    assert elf(bytes(raw)).function(BASE + CODE) is None
 
 
 def test_addresses_of_a_file() -> None:
@@ -194,6 +210,10 @@ PUSHED = b"\x44\x0e\x20" + b"\x48\x0e\x08"  # 4 bytes in: 32 bytes; 8 further: b
         (b"\x0f\x02\x11\x22", 0, 0),  # an expression
         (b"\x07\x10", 0, 0),  # returns nowhere: the first function of a thread
         (b"\x0e\x09", 0, 0),  # no stack is like that
+        (b"\x0e\x00", 0, 0),
+        (b"\x0c\x07\x80\x80\x80\x80\x80\x20", 0, 0),  # 2**40
+        (b"\x0e" + b"\x80" * 200 + b"\x01", 0, 0),
+        (b"\x0e\xf8\xff\x3f", 0, (1 << 20) - 8),
         (b"\x3f", 0, 0),
         (b"", 0x80, 0),  # behind the function
         (b"", -1, 0),
@@ -316,6 +336,17 @@ def test_nobody_knows() -> None:
 
 
 @pytest.mark.parametrize(
+    "said",
+    [7, [IP, ""], [IP, "", 8, 9], [IP, 5, 8], [IP, "a", "8"], [IP, "a", -8], [IP, "a", 1 << 40],
+     [IP, "a", None], ["x", "a", 8], [None, "a", 8], [1.5, "a", 8]],
+    ids=repr,
+)  # fmt: skip
+def test_answer_that_is_odd(said: Any) -> None:
+    """It came out of files that anybody may have made, and must not end the trace."""
+    assert UserStacks(lambda _: [said]).names(5, [IP]) == ()
+
+
+@pytest.mark.parametrize(
     ("key", "value"),
     [("1:zz", ["a", 8]), ("x:1", ["a", 8]), ("1:1", ["a"]), ("1:1", [5, 8]), ("1:1", ["a", "8"])],
 )
@@ -365,23 +396,106 @@ def test_the_c_library_of_this_process() -> None:
     assert symbols.answer([os.getpid(), [at + 1], []]) == [[at + 1, "", 0]]
 
 
-@pytest.mark.skipif(platform.machine() != "x86_64", reason="looks at machine code")
-def test_a_file_that_is_deleted(tmp_path: Path) -> None:
-    """Its maps lead to it where the rights allow that; without them only its name is known."""
-    raw = image(rows=FUNCTIONS, code={4: CALL})
-    path = tmp_path / "plugin.so"
+@contextlib.contextmanager
+def mapped(path: Path, raw: bytes) -> Iterator[int]:
+    """Address of such a file's code in this process."""
     path.write_bytes(raw.ljust(4096, b"\0"))
     libc = ctypes.CDLL(None, use_errno=True)
     libc.mmap.restype = ctypes.c_void_p
     libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3, ctypes.c_long]
     with path.open("rb") as file:
         start = libc.mmap(None, 4096, 5, 2, file.fileno(), 0)
-    path.unlink()
     try:
-        ((_, name, _),) = symbols.answer([os.getpid(), [start + CODE + 9], []])
+        yield start + CODE
     finally:
         libc.munmap(ctypes.c_void_p(start), ctypes.c_size_t(4096))
-    assert name in ("first (plugin.so)", "plugin.so")
+
+
+def name_of(address: int) -> str:
+    ((_, name, _),) = symbols.answer([os.getpid(), [address], []])
+    return str(name)
+
+
+needs_x86 = pytest.mark.skipif(platform.machine() != "x86_64", reason="looks at machine code")
+
+
+@needs_x86
+def test_a_file_that_is_deleted(tmp_path: Path) -> None:
+    """Its maps lead to it where the rights allow that; without them only its name is known."""
+    path = tmp_path / "plugin.so"
+    with mapped(path, image(rows=FUNCTIONS, code={4: CALL})) as code:
+        path.unlink()
+        assert name_of(code + 9) in ("first (plugin.so)", "plugin.so")
+
+
+@needs_x86
+def test_no_file_stays_open(tmp_path: Path) -> None:
+    """The child that asks lives for a thousand questions."""
+    before = os.listdir("/proc/self/fd")
+    with mapped(tmp_path / "plugin.so", image(rows=FUNCTIONS, code={4: CALL})) as code:
+        assert name_of(code + 9) == "first (plugin.so)"
+    assert os.listdir("/proc/self/fd") == before
+
+
+@needs_x86
+@pytest.mark.parametrize("at", [32, 40, ROWS + 64 + 24, ROWS + 128 + 24])
+def test_a_file_that_leads_beyond_any_file(at: int, tmp_path: Path) -> None:
+    """Places of tables, of symbols and of names that no file can have."""
+    raw = bytearray(image(rows=FUNCTIONS, code={4: CALL}))
+    raw[at : at + 8] = struct.pack("<Q", (1 << 64) - 16)
+    with mapped(tmp_path / "plugin.so", bytes(raw)) as code:
+        assert name_of(code + 9) in ("", "plugin.so")
+
+
+def test_only_a_regular_file_is_opened(tmp_path: Path) -> None:
+    """To open another can hang, or do something."""
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to("/dev/null")
+    for path in (tmp_path / "pipe", tmp_path / "link", tmp_path, tmp_path / "nothing"):
+        with pytest.raises(OSError):  # noqa: PT011
+            symbols.opened(str(path))
+    (tmp_path / "file").write_bytes(b"data")
+    file = symbols.opened(str(tmp_path / "file"))
+    assert os.pread(file, 9, 0) == b"data"
+    os.close(file)
+
+
+class Swapping:
+    """The module ``os`` while somebody swaps what a path leads to, once it was looked at."""
+
+    def __init__(self, link: Path, target: Path) -> None:
+        self._link, self._target = link, target
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(os, name)
+
+    def _swap(self, path: str) -> None:
+        if path == str(self._link):
+            self._link.unlink()
+            self._link.symlink_to(self._target)
+
+    def stat(self, path: str) -> os.stat_result:
+        found = os.stat(path)
+        self._swap(path)
+        return found
+
+    def open(self, path: str, flags: int) -> int:
+        file = os.open(path, flags)
+        self._swap(path)
+        return file
+
+
+def test_what_is_looked_at_is_what_is_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    link, file, other = tmp_path / "link", tmp_path / "file", tmp_path / "other"
+    file.write_bytes(b"file")
+    other.write_bytes(b"other")
+    link.symlink_to(file)
+    monkeypatch.setattr(symbols, "os", Swapping(link, other))
+    opened = symbols.opened(str(link))
+    assert os.pread(opened, 9, 0) == b"file"
+    os.close(opened)
 
 
 def test_a_process_that_is_gone() -> None:

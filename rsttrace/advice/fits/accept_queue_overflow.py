@@ -19,9 +19,9 @@ def fit(case: Case, place: Place) -> Fit | None:
     if queue is None or queue.waiting < queue.limit:
         return None
     return Fit(
-        (*raise_limit(case, queue), slow_accept(case), *_silent(case, place)),
+        (*raise_limit(case, queue), *slow_accept(case), *_silent(case, place)),
         queue.evidence,
-        instead=True,
+        instead=queue.waiting > queue.limit,  # sk_acceptq_is_full()
     )
 
 
@@ -30,4 +30,4 @@ def _silent(case: Case, place: Place) -> tuple[str, ...]:
     if place.number(ABORT) == 0:
         return ()
     why = "no reset then: bursts survive, but a client without a place hangs until it times out"
-    return (f"{sysctl(case, ABORT, 0)}  # {why}",)
+    return (sysctl(case, ABORT, 0, why),)

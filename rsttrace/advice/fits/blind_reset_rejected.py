@@ -21,5 +21,5 @@ def fit(case: Case, place: Place) -> Fit | None:
         words = "no limit" if limit >= UNLIMITED else f"{limit} in a second"
         evidence.append(f"challenge ACKs of this namespace: {words} ({LIMIT})")
     device = place.path.device if place.path else ""
-    look = f"{capture(case, device)}  # compare the TTL of the guesses with the peer's own"
+    look = capture(case, device, "compare the TTL of the guesses with the peer's own")
     return Fit((look,), tuple(evidence), settles=("one of them:",))

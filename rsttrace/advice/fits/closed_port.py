@@ -14,19 +14,19 @@ from rsttrace.records import at
 
 CAUSE = "closed-port"
 WANTS = ("sockets",)
-V6ONLY = "net.ipv6.bindv6only"
+V6ONLY, L3MDEV = "net.ipv6.bindv6only", "net.ipv4.tcp_l3mdev_accept"
+SCANNERS = "if only scanners knock: nothing; drop them in the firewall if they disturb you"
 
 
 def fit(case: Case, place: Place) -> Fit | None:
-    """By who listened when the SYN came, else by what accepts there now."""
-    remedies, evidence = _by_listener(case, place), _now(case, place)
-    if remedies:
-        return Fit(remedies, evidence, instead=True)
-    others = case.facts.neighbours
+    """By who knocks, who listened when the SYN came, and what accepts there now."""
+    evidence, others = _now(case, place), case.facts.neighbours
     if others and others.scan:
         ports = count_of(others.ports, "port")
         scan = f"nothing: {case.reset.flow.remote} tried {ports} within a minute, it only scans"
-        return Fit((scan,), evidence, settles=("only scanners knock",))
+        return Fit((scan,), evidence, instead=True)
+    if remedies := _by_listener(case, place):
+        return Fit(remedies, evidence, instead=True)
     if place.sockets and place.sockets.listening:
         again = (
             f"let clients retry, or start them later: {case.local} accepts connections "
@@ -35,8 +35,8 @@ def fit(case: Case, place: Place) -> Fit | None:
         return Fit((again,), evidence, instead=True)
     if _stopped(case):
         return Fit((), evidence)  # the rule has the remedy
-    look = inside(case, line("ss", "-ltnp"))
-    return Fit((f"{look}  # is the service there, on another port or address?",), evidence)
+    why = "is the service there, on another port or address?"
+    return Fit((inside(case, line("ss", "-ltnp"), why),), evidence)
 
 
 def _stopped(case: Case) -> bool:
@@ -49,6 +49,8 @@ def _now(case: Case, place: Place) -> tuple[str, ...]:
         return ()
     listening = place.sockets.listening
     what = f"{at(listening.address, listening.port)} accepts" if listening else "nothing accepts"
+    if listening and listening.device:
+        what += f" by {listening.device} only"
     return (f"{what} there {later(case, place)} later",)
 
 
@@ -56,31 +58,51 @@ def _by_listener(case: Case, place: Place) -> tuple[str, ...]:
     flow = case.reset.flow
     here = [one for one in case.listeners() if one.netns == flow.netns]
     same = [one for one in here if one.address in (flow.local, ANY_OF[flow.family])]
-    if same:
-        return _same_address(case, same[0])
+    device = _other_device(case, place)
+    if same and place.sockets and not place.sockets.listening:
+        return ()  # gone since, so that its device is not known
+    if same or device:
+        return _same_address(case, place, same[0] if same else None, device)
     if wildcard := [one for one in here if one.address in ANY]:
         return _other_family(case, place, wildcard[0])
     if here:
         return _other_address(case, here[0])
-    elsewhere = case.listeners()
-    return _other_namespace(case, elsewhere[0]) if elsewhere else ()
+    elsewhere = {(one.netns, one.pid): one for one in case.listeners()}
+    return _other_namespace(case, *elsewhere.values()) if len(elsewhere) == 1 else ()
 
 
-def _who(listener: Listener) -> str:
-    return f"{listener.comm}[{listener.pid}]" if listener.pid and listener.comm else "the server"
+def _other_device(case: Case, place: Place) -> str:
+    """The one by whose packets alone the port is reached now, if the SYN came by another."""
+    listening, wire = place.sockets.listening if place.sockets else None, case.reset.wire
+    device = listening.device if listening else ""
+    return "" if wire and wire.dev == device else device
 
 
-def _port(case: Case) -> str:
-    return f"sport = :{case.reset.flow.lport}"
+def _who(listener: Listener | None) -> str:
+    known = listener and listener.pid and listener.comm
+    return f"{listener.comm}[{listener.pid}]" if listener and known else "the server"
 
 
-def _same_address(case: Case, listener: Listener) -> tuple[str, ...]:
-    look = inside(case, line("ss", "-ltnp", _port(case)))
-    return (
-        f"{look}  # the name behind % is the only device that {_who(listener)} listens on",
-        f"let {_who(listener)} not bind to a device (SO_BINDTODEVICE); with a VRF: ip vrf exec, or "
-        + sysctl(case, "net.ipv4.tcp_l3mdev_accept", 1),
-    )
+def _if_meant(case: Case, *remedies: str) -> tuple[str, ...]:
+    """What opens a service to more clients is not to be done for whoever only tried its port."""
+    remote = case.reset.flow.remote
+    return (*(f"if {remote} is meant to reach it: {remedy}" for remedy in remedies), SCANNERS)
+
+
+def _same_address(
+    case: Case, place: Place, listener: Listener | None, device: str
+) -> tuple[str, ...]:
+    """It fits by address, so the device was another one; ``device``: the one it is bound to."""
+    who = _who(listener)
+    bound = f"let {who} not bind to {device or 'a device'} (SO_BINDTODEVICE)"
+    vrf = sysctl(case, L3MDEV, 1, f"if there is a VRF; or start {who} in it with ip vrf exec")
+    if device:
+        return _if_meant(case, bound)
+    if place.sockets:
+        return (vrf,)
+    why = f"the name behind % is the only device that {who} listens on"
+    look = inside(case, line("ss", "-ltnp", f"sport = :{case.reset.flow.lport}"), why)
+    return (look, *_if_meant(case, bound), vrf)
 
 
 def _other_family(case: Case, place: Place, listener: Listener) -> tuple[str, ...]:
@@ -91,7 +113,7 @@ def _other_family(case: Case, place: Place, listener: Listener) -> tuple[str, ..
         return (both,)
     if place.number(V6ONLY) == 1:
         why = f"is 1: sockets on [::] take no IPv4; then restart {who}"
-        return (f"{sysctl(case, V6ONLY, 0)}  # {why}", both)
+        return (sysctl(case, V6ONLY, 0, why), both)
     return (both, f"let {who} set IPV6_V6ONLY to 0 on its socket")
 
 
@@ -106,7 +128,7 @@ def _other_address(case: Case, listener: Listener) -> tuple[str, ...]:
         found.append(f"connect to {bound}")
     elif _local(flow.local, flow.remote):
         found.append(f"connect to {bound}, from this host")
-    return tuple(found)
+    return _if_meant(case, *found)
 
 
 def _local(local: str, remote: str) -> bool:
@@ -114,13 +136,11 @@ def _local(local: str, remote: str) -> bool:
 
 
 def _other_namespace(case: Case, listener: Listener) -> tuple[str, ...]:
-    flow = case.reset.flow
+    """It may have nothing to do with this client: the same port is in use in many namespaces."""
+    port, who = case.reset.flow.lport, _who(listener)
     found = []
     if listener.pid:
         look = line("nsenter", "-t", str(listener.pid), "-n", "ip", "-br", "addr")
-        found.append(f"{look}  # {_who(listener)} listens on port {flow.lport} at these addresses")
-    found.append(
-        f"publish or forward port {flow.lport} to the namespace of {_who(listener)} (docker run -p "
-        f"{flow.lport}:{flow.lport}), or let it listen in the namespace where clients arrive"
-    )
-    return tuple(found)
+        found.append(f"{look}  # {who} listens on port {port} at these addresses")
+    publish = f"publish or forward port {port} to the network namespace of {who}"
+    return (*found, *_if_meant(case, f"{publish}, or let it listen where clients arrive"))

@@ -18,7 +18,7 @@ def fit(case: Case, place: Place) -> Fit | None:
     if sock is None or sock.has_socket:
         return None
     return Fit(
-        (slow_accept(case),),
+        slow_accept(case),
         queue.evidence if queue else (),
         settles=("a health check", "clients that give up in the accept queue"),
     )

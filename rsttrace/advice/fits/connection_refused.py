@@ -3,31 +3,32 @@
 from __future__ import annotations
 
 from rsttrace.advice.commands import inside, line
-from rsttrace.advice.elsewhere import evidence, listens_there, real_remote
+from rsttrace.advice.elsewhere import evidence, listens_there
 from rsttrace.advice.fit import Fit
+from rsttrace.advice.way import route_get
 from rsttrace.causes.case import Case
 from rsttrace.enrich.place import Place
 
 CAUSE = "connection-refused"
-WANTS = ("peer", "path", "conntrack")
+WANTS = ("peer", "path")  # the RST itself ends the conntrack entry: NAT is never found there
 RUNS = "check that the service runs"
 
 
 def fit(case: Case, place: Place) -> Fit | None:
     """If it is this host that refused, its own record says why, and nobody asks here."""
     seen, port = evidence(case, place), case.reset.flow.rport
-    if look := listens_there(case, place):
-        why = f"if this shows nothing, nothing listens on port {port}: start the service there"
-        return Fit((f"{look}  # {why}",), (*seen, *_listener(case)), settles=(RUNS,))
+    nat = f"unless NAT or IPVS on this host leads port {port} elsewhere"
+    why = f"if this shows nothing: start the service there, {nat} (nft list ruleset, ipvsadm -ln)"
+    if look := listens_there(case, place, why):
+        return Fit((look,), (*seen, *_listener(case)), settles=(RUNS,))
     if place.peer is None:
         return Fit((), seen)
     remote = case.reset.flow.remote
-    host, _, real_port = real_remote(case, place).rpartition(":")
-    look = line("ss", "-ltn", f"sport = :{real_port or port}")
-    there = f"on {host.strip('[]') or remote}: {look}  # does the service listen there?"
-    way = inside(case, line("ip", "route", "get", remote))
-    who = f"{way}  # is that the host you mean? a firewall on the way can answer, too"
-    return Fit((there, who), (*seen, *_device(place)), settles=(RUNS,))
+    look = line("ss", "-ltn", f"sport = :{port}")
+    there = f"on {remote}: {look}  # does the service listen there?"
+    why = "is that the host you mean? a firewall on the way can answer, too"
+    way = inside(case, route_get(case, place.path), why)
+    return Fit((there, way), (*seen, *_device(place)), settles=(RUNS,))
 
 
 def _listener(case: Case) -> tuple[str, ...]:

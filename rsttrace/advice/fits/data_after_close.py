@@ -33,8 +33,17 @@ def fit(case: Case, place: Place) -> Fit | None:
             f"came {duration(since)} after close(), so it may have been on its way"
         )
         return Fit((race,), evidence, settles=("use shutdown(SHUT_WR)",), in_code=True)
+    if not _told(case):
+        return Fit((), evidence)
     late = (
         f"look at {case.remote}: it still sent {duration(since)} after {who} had closed, so it had "
         "read end of file or does not look"
     )
     return Fit((late,), evidence, settles=("on the peer: stop writing",))
+
+
+def _told(case: Case) -> bool:
+    """FIN_WAIT2: the peer has acknowledged our FIN, so it has the end of file to read."""
+    decided, history = case.reset.decided, case.history
+    here = decided.tw_substate if decided else None
+    return "FIN_WAIT2" in (here, history.old_state if history else None)

@@ -17,8 +17,6 @@ def fit(case: Case, _place: Place) -> Fit | None:
     if case.reset.origin is not None:
         return None
     there = f"on {flow.local}: {line('sudo', 'rsttrace')}  # it made this reset, and knows why"
-    way = inside(case, line("ip", "route", "get", flow.local))
-    return Fit(
-        (there, f"{way}  # by which device {flow.local} is reached from here"),
-        settles=("run rsttrace on the host",),
-    )
+    look = line("ip", "route", "get", flow.local)
+    way = inside(case, look, f"by which device {flow.local} is reached from here")
+    return Fit((there, way), settles=("run rsttrace on the host",))

@@ -20,7 +20,7 @@ def fit(case: Case, place: Place) -> Fit | None:
     if not sock or sock.ack_backlog <= sock.max_ack_backlog or queue is None:
         return None
     return Fit(
-        (*raise_limit(case, queue), slow_accept(case)),
+        (*raise_limit(case, queue), *slow_accept(case)),
         queue.evidence,
         settles=("accept() faster", "a scan:", "a health check:"),
     )

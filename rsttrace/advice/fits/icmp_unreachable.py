@@ -22,8 +22,9 @@ def fit(case: Case, place: Place) -> Fit | None:
         return Fit(found.remedies, found.evidence, settles=settles)
     kind = "icmp6" if flow.family == 6 else "icmp"
     device = place.path.device if place.path and place.path.device else "any"
-    look = inside(case, line("tcpdump", "-nn", "-v", "-i", device, kind))
+    look = line("tcpdump", "-nn", "-v", "-i", device, kind)
     why = f"connect to {case.remote} again: who sends the message?"
     if error and error.errno == errno.ECONNREFUSED:
         why += " Most likely a firewall's REJECT"
-    return Fit((f"{look}  # {why}",), found.evidence, settles=("see who sends the message",))
+    remedy = inside(case, look, why)
+    return Fit((remedy,), found.evidence, settles=("see who sends the message",))

@@ -42,19 +42,18 @@ def _keepalive(case: Case, place: Place, sock: Sock, below: int) -> tuple[str, .
         )
     if default is None or default <= below:
         return (f"{case.who} has SO_KEEPALIVE, but probes too late: set TCP_KEEPIDLE={below}",)
-    return (
-        f"{sysctl(case, TIME, below)}  # is {default}, and the connection was idle for {idle}; per "
-        f"socket: TCP_KEEPIDLE={below}",
-    )
+    why = f"is {default}, and the connection was idle for {idle}"
+    return (sysctl(case, TIME, below, f"{why}; per socket: TCP_KEEPIDLE={below}"),)
 
 
 def _own_table(case: Case, place: Place, idle_s: float) -> tuple[str, ...]:
-    """Was it this namespace's own connection tracking that forgot?"""
-    limit = place.number(TRACKED)
-    if limit is None or limit > idle_s:
+    """Was it this namespace's own connection tracking that forgot? Without NAT it does no harm."""
+    limit, tracked = place.number(TRACKED), place.conntrack
+    if limit is None or limit > idle_s or not tracked or not tracked.natted:
         return ()
     why = f"is {limit}: this namespace itself forgets connections sooner than that"
-    return (f"{sysctl(case, TRACKED, 432000)}  # {why}",)
+    table = "(table size: net.netfilter.nf_conntrack_max)"
+    return (sysctl(case, TRACKED, int(idle_s * 2), f"{why} {table}"),)
 
 
 def _evidence(place: Place) -> tuple[str, ...]:

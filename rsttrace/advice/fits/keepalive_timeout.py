@@ -28,10 +28,11 @@ def fit(case: Case, place: Place) -> Fit | None:
 
 def _default(case: Case, default: Keepalive) -> tuple[str, ...]:
     probing = default.interval * default.probes
-    return (
-        f"{sysctl(case, PROBES, default.probes * 2)}  # is {default.probes}: survives breaks of "
-        f"{probing * 2} s in place of {probing} s; per socket: TCP_KEEPCNT",
+    why = (
+        f"is {default.probes}: survives breaks of {probing * 2} s in place of {probing} s; per "
+        "socket: TCP_KEEPCNT"
     )
+    return (sysctl(case, PROBES, default.probes * 2, why),)
 
 
 def _own(case: Case, default: Keepalive) -> tuple[str, ...]:

@@ -34,5 +34,5 @@ def fit(case: Case, place: Place) -> Fit | None:
         if reuse != 1:
             now = REUSE_WORDS.get(reuse, reuse)
             why = f"is {now}: in place of SO_LINGER, if that is to save ports"
-            found.append(f"{sysctl(case, REUSE, 1)}  # {why}")
+            found.append(sysctl(case, REUSE, 1, why))
     return Fit(tuple(found), tuple(evidence), settles=tuple(settles), in_code=True)

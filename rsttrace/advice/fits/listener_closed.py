@@ -1,4 +1,4 @@
-"""Who stopped listening, whether somebody does again, and what tcp_migrate_req is."""
+"""Who stopped listening, whether somebody listens now, and what tcp_migrate_req is."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ def fit(case: Case, place: Place) -> Fit | None:
         settles.append("if nobody restarted it")
     listening = place.sockets.listening if place.sockets else None
     if listening:
-        evidence.append(f"{case.local} accepts connections again, {later(case, place)} later")
+        evidence.append(f"{case.local} accepts connections {later(case, place)} later")
         if place.number(MIGRATE) == 0:
-            why = "is 0; hands them to another listener that shares the port (SO_REUSEPORT)"
-            found.append(f"{sysctl(case, MIGRATE, 1)}  # {why}")
+            why = "is 0; helps only if old and new process listen at the same time (SO_REUSEPORT)"
+            found.append(sysctl(case, MIGRATE, 1, why))
             settles.append("several SO_REUSEPORT")
     elif place.sockets:
         evidence.append(f"nothing accepts on {case.local} {later(case, place)} later")

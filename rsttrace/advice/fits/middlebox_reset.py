@@ -17,11 +17,11 @@ def fit(case: Case, place: Place) -> Fit | None:
     """Where the maker is on this host, its own verdict has the remedies."""
     packet, port, remote = case.reset.packet, service_port(case), case.reset.flow.remote
     proof = "and at the other end: a RST only seen here was made between"
-    remedies = [f"{capture(case, _device(place))}  # {proof}"]
+    remedies = [capture(case, _device(place), proof)]
     if port and case.reset.flow.rport == port:
-        trace = inside(case, line("traceroute", "-n", "-T", "-p", str(port), remote))
+        trace = line("traceroute", "-n", "-T", "-p", str(port), remote)
         hops = f"; by its TTL the RST was made {distance(packet.ttl)} away" if packet else ""
-        remedies.append(f"{trace}  # which devices are between{hops}")
+        remedies.append(inside(case, trace, f"which devices are between{hops}"))
     return Fit(tuple(remedies), evidence(case, place))
 
 

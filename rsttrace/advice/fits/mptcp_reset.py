@@ -17,12 +17,13 @@ def fit(case: Case, place: Place) -> Fit | None:
     """The rule's own remedies are by what was done; here is where to look."""
     reason, reset = case.reset.reason or "", case.reset
     if reason == "MPTCP_RST_EPROHIBIT":
-        look = inside(case, line("ip", "mptcp", "limits", "show"))
-        raise_it = inside(case, "ip mptcp limits set subflow 8 add_addr_accepted 8")
-        return Fit(
-            (f"{look}  # subflow: how many more paths", f"{raise_it}  # if it is too few"),
-            settles=("if the path is wanted",),
+        look = line("ip", "mptcp", "limits", "show")
+        raise_it = "ip mptcp limits set subflow 8 add_addr_accepted 8"
+        remedies = (
+            inside(case, look, "subflow: how many more paths"),
+            inside(case, raise_it, "if it is too few"),
         )
+        return Fit(remedies, settles=("if the path is wanted",))
     evidence: list[str] = []
     seconds = place.number(CLOSE_TIMEOUT)
     waited = reset.in_stack("mptcp_do_fastclose") and not reset.in_stack(*CLOSING)
@@ -30,6 +31,6 @@ def fit(case: Case, place: Place) -> Fit | None:
         evidence.append(f"{CLOSE_TIMEOUT} is {seconds} s there")
     if reason.startswith("MPTCP_RST_") and place.number(ENABLED) == 1:
         why = "for plain TCP in new connections, if paths only make trouble"
-        off = f"{sysctl(case, ENABLED, 0)}  # {why}"
-        return Fit((inside(case, "nstat -az 'MPTcpExt*'") + "  # what is wrong with paths", off))
+        look = inside(case, "nstat -az 'MPTcpExt*'", "what is wrong with paths")
+        return Fit((look, sysctl(case, ENABLED, 0, why)))
     return Fit((), tuple(evidence)) if evidence else None

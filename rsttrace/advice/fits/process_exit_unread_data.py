@@ -27,13 +27,19 @@ def fit(case: Case, _place: Place) -> Fit | None:
         look = line("journalctl", "-k", "-g", f"Killed process {pid} ")
         found.append(f"{look}  # was it the OOM killer? if not: kill -9, a stop time-out")
     elif number in CRASHES:
-        look = line("journalctl", "-k", "-g", rf"\[{pid}\]")
-        found.append(
-            f"{look}  # the kernel on the crash; where cores are kept: coredumpctl info {pid}"
-        )
+        found += _crash(pid, number)
     found += _service(case, pid)
     settles = ("find why the process ended", *(() if number == signal.SIGKILL else ("give the",)))
     return Fit(tuple(found), (), settles=settles)
+
+
+def _crash(pid: int, number: int) -> list[str]:
+    """The kernel writes down what it sent itself; abort() is the program's own."""
+    core = f"{line('coredumpctl', 'info', str(pid))}  # where it crashed, if cores are kept"
+    if number == signal.SIGABRT:
+        return [core]
+    look = line("journalctl", "-k", "-g", rf"\[{pid}\]")
+    return [f"{look}  # the kernel on the crash", core]
 
 
 def _service(case: Case, pid: int) -> list[str]:

@@ -22,4 +22,7 @@ def fit(case: Case, _place: Place) -> Fit | None:
         return None
     allow = "lets resets pass and nothing else"
     costs = "lets everything pass that it drops"
-    return Fit(remedies(case, rule, found, allow, costs), settles=("let TCP's own resets out",))
+    return Fit(
+        remedies(case, rule, found, allow, costs),
+        settles=("let TCP's own resets out", "let resets pass"),
+    )

@@ -25,8 +25,11 @@ def fit(case: Case, place: Place) -> Fit | None:
 
 def _arrives(case: Case) -> str:
     flow = case.reset.flow
-    look = line("tcpdump", "-nn", "-i", "any", f"host {flow.local} and tcp port {flow.rport}")
-    return f"on {flow.remote}: {look}  # does the SYN arrive? if not: a firewall on the way"
+    # tcp[] is for IPv4 only, see pcap-filter(7); these are the flags behind a plain header
+    syn = "ip6[53] & 2 != 0" if flow.family == 6 else "tcp[tcpflags] & tcp-syn != 0"
+    look = line("tcpdump", "-nn", "-i", "any", f"tcp port {flow.rport} and {syn}")
+    why = "does a SYN arrive (NAT may change its source)? if not: a firewall on the way"
+    return f"on {flow.remote}: {look}  # {why}"
 
 
 def _does_not_apply(case: Case) -> tuple[str, ...]:

@@ -31,8 +31,9 @@ def fit(case: Case, place: Place) -> Fit | None:
         return Fit((restart,), evidence, settles=(BEFORE, NAT))
     if known or not tracked or not tracked.natted or place.number(LIBERAL) != 0:
         return Fit((), evidence)
-    why = "is 0: segments it calls INVALID skip NAT and end here; 1 lets odd ones pass"
-    return Fit((f"{sysctl(case, LIBERAL, 1)}  # {why}",), evidence, settles=(NAT,))
+    drop = "drop INVALID packets before they skip NAT and end here: rule 'ct state invalid drop'"
+    why = "is 0; in place of that rule: calls fewer INVALID, but lets odd ones pass"
+    return Fit((drop, sysctl(case, LIBERAL, 1, why)), evidence, settles=(NAT,))
 
 
 def _restarted(case: Case) -> str:
@@ -44,8 +45,8 @@ def _restarted(case: Case) -> str:
     ago = duration((now - found.opened_ns) / 1e9)
     name = unit_of(case.facts.listener) or found.name
     return (
-        f"drain {name} before a restart (it began to listen {ago} before): first no new "
-        "connections, then end the old ones, then stop"
+        f"if that was a restart: drain {name} before one (it began to listen {ago} before): first "
+        "no new connections, then end the old ones, then stop"
     )
 
 

@@ -17,9 +17,8 @@ def fit(case: Case, place: Place) -> Fit | None:
     """Timestamps are what lets TIME_WAIT see that a connection is new."""
     remedies, evidence = [], []
     if place.number(TIMESTAMPS) == 0:
-        remedies.append(
-            f"{sysctl(case, TIMESTAMPS, 1)}  # is 0: with them a new SYN is known as new"
-        )
+        why = "is 0: with them a new SYN is known as new"
+        remedies.append(sysctl(case, TIMESTAMPS, 1, why))
     port, ports = case.reset.flow.lport, _range(place)
     if ports:
         first, last = ports
@@ -43,8 +42,11 @@ def _widen(case: Case, first: int, last: int) -> str:
     count = last - first + 1
     if first <= LOW:
         return f"the range has {count} ports already: keep connections open, or use more addresses"
-    wide = f"{sysctl(case, RANGE, f'{LOW} {last}')}  # {last - LOW + 1} ports in place of {count}"
-    return f"{wide}; those of servers between: net.ipv4.ip_local_reserved_ports"
+    why = (
+        f"{last - LOW + 1} ports in place of {count}; name those of servers in "
+        "ip_local_reserved_ports"
+    )
+    return sysctl(case, RANGE, f"{LOW} {last}", why)
 
 
 def _range(place: Place) -> tuple[int, int] | None:

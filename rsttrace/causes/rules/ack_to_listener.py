@@ -57,7 +57,7 @@ def _gave_up(case: Case, trigger: Packet, shake: Handshake) -> Finding:
             "see whether the accept queue overflows: nstat -az TcpExtListenOverflows "
             "TcpExtListenDrops; a faster accept() or a larger backlog helps",
             "see whether SYN cookies are sent: nstat -az TcpExtSyncookiesSent "
-            "TcpExtSyncookiesFailed; raise net.ipv4.tcp_max_syn_backlog, or stop the flood",
+            "TcpExtSyncookiesFailed; raise the backlog and net.core.somaxconn, or stop the flood",
             "otherwise look for lost packets from this client",
         ),
         benign=False,

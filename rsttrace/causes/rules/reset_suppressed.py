@@ -18,7 +18,18 @@ WHEN = (REFUSED,)
 NEEDS = (JUDGEMENT,)
 AFTER = ()
 
+IN, THROUGH = "in", "through"
+
 _FIREWALL = "this host's own firewall"
+_THROUGH = ("ip_forward", "ip6_forward", "br_nf_pre_routing", "br_nf_forward_ip")
+_LET_IN = (
+    "let resets pass: accept 'tcp flags rst' before the rule that drops, or set "
+    "net.netfilter.nf_conntrack_tcp_ignore_invalid_rst=1 (5.14 or newer) if that one drops 'ct "
+    "state invalid'",
+    "dropped on purpose (against forged resets): the rule does its work, but true resets do not "
+    "arrive either",
+    "until then SO_KEEPALIVE or TCP_USER_TIMEOUT ends the connections that hang",
+)
 # enum skb_drop_reason on the way out; what has no name before 5.17 shows in the stack
 _WHO = {
     "NETFILTER_DROP": _FIREWALL,
@@ -39,7 +50,7 @@ def rule(case: Case) -> Finding | None:
         return None
     blame = dropping(case)
     which = f" ({blame.words})" if blame.words else ""
-    if judged.in_stack("ip_forward", "ip6_forward", "br_nf_pre_routing", "br_nf_forward_ip"):
+    if way_of(judged) == THROUGH:
         return Finding(
             CERTAIN,
             f"A reset from {case.remote} to {case.local} was on its way through this host, but "
@@ -47,6 +58,7 @@ def rule(case: Case) -> Finding | None:
             "out.",
             (*blame.evidence, *_drop(judged)),
             sees="nothing: it hangs until it times out",
+            remedies=_LET_IN,
         )
     return Finding(
         CERTAIN,
@@ -54,6 +66,7 @@ def rule(case: Case) -> Finding | None:
         "before TCP saw it: a connection that is still open here now hangs until it times out.",
         (*blame.evidence, *_drop(judged)),
         sees="nothing: its connection, if there is one, hangs until it times out",
+        remedies=_LET_IN,
     )
 
 
@@ -65,7 +78,7 @@ def about(case: Case, cause: str, inner: Finding) -> Finding:
     which = f" ({blame.words})" if blame.words else ""
     return Finding(
         CERTAIN,
-        f"{inner.summary} But {_who(judged)} dropped it{which}: the other end does not know.",
+        f"{inner.summary} But {dropper(judged)} dropped it{which}: the other end does not know.",
         (
             f"the reset was for {cause} ({inner.confidence})",
             *blame.evidence,
@@ -78,7 +91,13 @@ def about(case: Case, cause: str, inner: Finding) -> Finding:
     )
 
 
-def _who(judged: Record | None) -> str:
+def way_of(judged: Record | None) -> str:
+    """``in`` or ``through``: where one that came from outside was going."""
+    return THROUGH if judged and judged.in_stack(*_THROUGH) else IN
+
+
+def dropper(judged: Record | None) -> str:
+    """What dropped it, in words."""
     if judged is None or judged.in_stack("nf_hook_slow"):
         return _FIREWALL
     return _WHO.get(judged.drop_reason or "", "this host itself")

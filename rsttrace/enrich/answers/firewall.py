@@ -14,7 +14,6 @@ from rsttrace.enrich.answers.namespaces import problem_of_entering
 from rsttrace.enrich.firewall import Firewall, to_json
 
 COMMAND_SECONDS = 0.9
-MEMORY = 512 << 20  # bytes of address space: a huge ruleset must not fill the host
 
 
 def answer(inode: Any) -> dict[str, Any]:
@@ -24,18 +23,11 @@ def answer(inode: Any) -> dict[str, Any]:
     problem = problem_of_entering(int(inode))
     if problem:
         return to_json(Firewall(problem=problem))
-    _limit_memory()
     legacy = {"ip": _has_legacy("ip_tables_names"), "ip6": _has_legacy("ip6_tables_names")}
     try:
         return to_json(collect(_run, has_nf_tables(), legacy))
     except MemoryError:
         return to_json(Firewall(problem="the ruleset is too large"))
-
-
-def _limit_memory() -> None:
-    import resource
-
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
 
 
 def _has_legacy(name: str) -> bool:

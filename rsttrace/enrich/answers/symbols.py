@@ -8,6 +8,7 @@ that bears on it, see enrich.userstack.Frame; none if the process is gone.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import stat
 import struct
@@ -21,6 +22,8 @@ from rsttrace.output import printable
 NOWHERE = Frame()
 BEFORE = 8  # bytes of code to look at: no call is longer
 LONGEST_NAME = 100
+# what a file that is damaged, or made to do harm, leads to
+DAMAGED = (ValueError, LookupError, struct.error, OSError, OverflowError)
 AARCH64 = 183
 # aarch64: BL, BLR, SVC as mask and value of the instruction
 CALLS_AARCH64 = ((0xFC000000, 0x94000000), (0xFFFFFC1F, 0xD63F0000), (0xFFE0001F, 0xD4000001))
@@ -29,12 +32,13 @@ CALLS_AARCH64 = ((0xFC000000, 0x94000000), (0xFFFFFC1F, 0xD63F0000), (0xFFE0001F
 def answer(about: Any) -> list[Any]:
     """Look up what is needed to walk this stack."""
     pid, addresses, words = about
-    try:
-        image = Image(int(pid))
-    except OSError:
-        return []
-    walk(addresses, words, image.frame)
-    return [[address, frame.name, frame.size] for address, frame in image.frames.items()]
+    with contextlib.ExitStack() as files:
+        try:
+            image = Image(int(pid), files)
+        except OSError:
+            return []
+        walk(addresses, words, image.frame)
+        return [[address, frame.name, frame.size] for address, frame in image.frames.items()]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,11 +68,12 @@ def executable(maps: str) -> list[Mapping]:
 
 
 class Image:
-    """A process's code. ``frames``: what was looked up so far."""
+    """A process's code. ``frames``: what was looked up so far. ``closing`` closes its files."""
 
-    def __init__(self, pid: int) -> None:
+    def __init__(self, pid: int, closing: contextlib.ExitStack) -> None:
         """OSError if the process is gone."""
         self._pid = pid
+        self._closing = closing
         self._files: dict[str, elf.Elf | None] = {}
         self.frames: dict[int, Frame] = {}
         with open(f"/proc/{pid}/maps", encoding="utf-8", errors="surrogateescape") as file:
@@ -94,7 +99,7 @@ class Image:
             return Frame(mapping.module)
         try:
             return _frame(file, address - mapping.start + mapping.offset, mapping.module)
-        except (ValueError, LookupError, struct.error, OSError):
+        except DAMAGED:
             return NOWHERE
 
     def _open(self, mapping: Mapping) -> elf.Elf | None:
@@ -104,16 +109,29 @@ class Image:
             f"{base}/map_files/{mapping.start:x}-{mapping.end:x}",
             f"{base}/root{mapping.path}",
         ):
-            with contextlib.suppress(OSError, ValueError, LookupError, struct.error):
-                if stat.S_ISREG(os.stat(path).st_mode):
-                    return _opened(path)
+            with contextlib.suppress(*DAMAGED):
+                file = opened(path)
+                self._closing.callback(os.close, file)
+                return elf.Elf(_reader(file))
         return None
 
 
-def _opened(path: str) -> elf.Elf:
-    """Stays open as long as this child of the helper process lives."""
-    file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    return elf.Elf(lambda at, size: os.pread(file, size, at))
+def _reader(file: int) -> elf.Read:
+    return lambda at, size: os.pread(file, size, at)
+
+
+def opened(path: str) -> int:
+    """A descriptor of a regular file; OSError for anything else, which is not even opened.
+
+    The path may lead elsewhere a moment later: what is looked at is what is opened.
+    """
+    found = os.open(path, os.O_PATH | os.O_CLOEXEC)
+    try:
+        if not stat.S_ISREG(os.fstat(found).st_mode):
+            raise OSError(errno.EINVAL, "no regular file", path)
+        return os.open(f"/proc/self/fd/{found}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    finally:
+        os.close(found)
 
 
 def _frame(file: elf.Elf, offset: int, module: str) -> Frame:

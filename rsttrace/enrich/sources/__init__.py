@@ -11,12 +11,12 @@ An ``ask`` is cut by ``TookTooLong``; it stays in the namespace it was called in
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
 import signal
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from types import FrameType, ModuleType
 from typing import Any
 
@@ -27,6 +27,14 @@ from rsttrace.output import printable
 # in the order in which they are asked: what most verdicts need first, what can take long last
 ORDER = ("settings", "sockets", "conntrack", "path", "peer")
 MODULES = tuple(f"{__name__}.{name}" for name in ORDER)  # imported when first asked: 7 ms
+# modules that an ask() imports: before its time runs, since a cut leaves half of a module behind
+NEEDED = {
+    "sockets": ("pyroute2.netlink.diag",),
+    "conntrack": ("pyroute2.netlink.nfnetlink.nfctsocket",),
+    "path": tuple(
+        f"pyroute2.netlink.rtnl.{name}" for name in ("ifinfmsg", "ndmsg", "nsidmsg", "rtmsg")
+    ),
+}
 SOURCE_SECONDS = 0.06
 AGAIN_SECONDS = 0.01
 LONGEST_REASON = 120  # characters
@@ -44,7 +52,7 @@ def ask_all(question: Question, budget_s: float = 0.15) -> dict[str, Any]:
     """Ask the sources that the question wants, in this process, which must be its main thread.
 
     ``{"time_ns": CLOCK_MONOTONIC, "values": {name: value}, "problems": {name: reason}}``. Takes
-    ``budget_s`` seconds at most, and raises nothing.
+    ``budget_s`` seconds at most, unless an import takes longer, and raises nothing.
     """
     end = time.monotonic() + budget_s
     values: dict[str, Any] = {}
@@ -52,12 +60,21 @@ def ask_all(question: Question, budget_s: float = 0.15) -> dict[str, Any]:
     time_ns = time.monotonic_ns()
     for name in ORDER:
         if name in question.wants:
+            if time.monotonic() < end:
+                _import(name)
             value, problem = _ask(name, question, min(SOURCE_SECONDS, end - time.monotonic()))
             if value is not None:
                 values[name] = value
             if problem:
                 problems[name] = problem
     return {"time_ns": time_ns, "values": values, "problems": problems}
+
+
+def _import(name: str) -> None:
+    """What fails here is told when the source is asked."""
+    for module in (f"{__name__}.{name}", *NEEDED.get(name, ())):
+        with contextlib.suppress(Exception):
+            importlib.import_module(module)
 
 
 def _ask(name: str, question: Question, seconds: float) -> tuple[Any, str]:
@@ -78,7 +95,7 @@ def _module(name: str) -> ModuleType:
     return importlib.import_module(f"{__name__}.{name}")
 
 
-@contextmanager
+@contextlib.contextmanager
 def _limit(seconds: float) -> Iterator[None]:
     """Raise TookTooLong in the body after this time, and again if somebody swallows it."""
     before = signal.signal(signal.SIGALRM, _cut)

@@ -43,7 +43,8 @@ def ask(question: Question) -> dict[str, Any]:
     accepts = found is not None and found["idiag_state"] == _diag.LISTEN
     listener = choose(listeners, found["idiag_cookie"] if found and accepts else None)
     connection = _connection(found) if found and not accepts else {}
-    return {"listening": _listening(listener) if listener else None, **connection}
+    alone = len(listeners) == 1
+    return {"listening": _listening(listener, alone) if listener else None, **connection}
 
 
 def _index(device: str) -> int:
@@ -84,7 +85,8 @@ def choose(listeners: list[Any], cookie: int | None) -> Any | None:
     return max(listeners, key=rank, default=None)
 
 
-def _listening(message: Any) -> dict[str, Any]:
+def _listening(message: Any, alone: bool) -> dict[str, Any]:
+    """``alone``: no other socket accepts there; requests do not say whose they are."""
     address = address_of(message["idiag_src"])
     device = ""
     with contextlib.suppress(OSError):
@@ -96,7 +98,7 @@ def _listening(message: Any) -> dict[str, Any]:
         "uid": message["idiag_uid"],
         "waiting": message["idiag_rqueue"],
         "limit": message["idiag_wqueue"],
-        "half_open": _half_open(message),
+        "half_open": _half_open(message) if alone else None,
         "device": device,
     }
 

@@ -25,6 +25,7 @@ SHELL = """
 global
   maxconn 64
   tune.bufsize 4096
+  {user}
 defaults
   mode http
   timeout connect 5s
@@ -41,10 +42,12 @@ REQUEST = b"GET / HTTP/1.1\r\nHost: lab\r\n\r\n"
 UPLOAD = b"POST / HTTP/1.1\r\nHost: lab\r\nContent-Length: 8000\r\n\r\n"
 
 
-def haproxy(lab: Lab, frontend: str, backend: str = "") -> Running:
-    """Start it with this line in the frontend and these in the backend."""
+def haproxy(lab: Lab, frontend: str, backend: str = "", user: str = "") -> Running:
+    """Start it with this line in the frontend and these in the backend. ``user``: whom it becomes
+    after that, as it does on real hosts; empty: it stays root.
+    """
     bind = at(lab.address["server"], PORT)
-    text = SHELL.format(bind=bind, frontend=frontend, backend=backend)
+    text = SHELL.format(bind=bind, frontend=frontend, backend=backend, user=user)
     files = {"haproxy.cfg": text}
     running = start(lab, find_program("haproxy"), "-db", "-f", "/run/haproxy.cfg", files=files)
     return running.wait_listening(PORT)
@@ -64,6 +67,16 @@ def rejected(lab: Lab) -> None:
     if code not in (0, errno.ECONNRESET):  # the RST may be quicker than connect()
         raise LabError(f"connect(): {os.strerror(code)}")
     wait_state(client, "CLOSE")
+
+
+def silent_drop(lab: Lab) -> None:
+    """``silent-drop`` without the right to use TCP_REPAIR, as HAProxy runs on real hosts: it resets
+    with a TTL of 1, which the client gets only because no router is between.
+    """
+    haproxy(lab, "http-request silent-drop", user="uid 65534")
+    client = connect(lab, PORT)
+    client.sendall(REQUEST)
+    wait_reset(client)
 
 
 def nolinger(lab: Lab) -> None:
@@ -86,7 +99,7 @@ def content_rejected(lab: Lab) -> None:
 
 def keepalive(lab: Lab) -> None:
     """A client sends its next request after timeout http-keep-alive has closed the connection."""
-    haproxy(lab, "timeout http-keep-alive 100ms\n  http-request return status 200")
+    haproxy(lab, "timeout http-keep-alive 1100ms\n  http-request return status 200")
     client = connect(lab, PORT)
     client.sendall(REQUEST)
     wait_state(client, "CLOSE_WAIT")
@@ -152,6 +165,10 @@ VARIANTS = {
     "rejected": (
         (sent("linger-zero", "haproxy", "tcp-request connection reject"), RESET),
         rejected,
+    ),
+    "silent-drop": (
+        (sent("linger-zero", "haproxy", "silent-drop"), RESET),
+        silent_drop,
     ),
     "nolinger": ((sent("linger-zero", "haproxy", "no option nolinger"), CLOSED_FIRST), nolinger),
     "content-rejected": (

@@ -17,7 +17,7 @@ from rsttrace.lab.servers.running import (
     sent,
     start,
 )
-from rsttrace.lab.tcp import settle, wait_reset, wait_state
+from rsttrace.lab.tcp import info, settle, wait_reset, wait_state
 
 PORT, CLOSED_PORT = 80, 8000
 SHELL = """
@@ -37,6 +37,7 @@ http {{
   server {{ listen {listen}; {server} }}
 }}
 """
+PATIENCE = 15.0
 REQUEST = b"GET / HTTP/1.1\r\nHost: lab\r\n\r\n"
 UPLOAD = b"POST / HTTP/1.1\r\nHost: lab\r\nContent-Length: 8000\r\n\r\n"
 
@@ -78,7 +79,7 @@ def upload_refused(lab: Lab) -> None:
     """A body larger than client_max_body_size: nginx answers 413, reads on for lingering_timeout,
     and the rest of the body comes later.
     """
-    nginx(lab, "lingering_timeout 100ms; client_max_body_size 1k;", "")
+    nginx(lab, "lingering_timeout 1100ms; client_max_body_size 1k;", "")
     client = connect(lab, PORT)
     client.sendall(UPLOAD)
     wait_state(client, "CLOSE_WAIT")
@@ -87,11 +88,13 @@ def upload_refused(lab: Lab) -> None:
 
 
 def keepalive(lab: Lab) -> None:
-    """A client sends its next request after keepalive_timeout has closed the connection."""
-    nginx(lab, "keepalive_timeout 100ms;", "location / { return 204; }")
+    """A client sends its next request after keepalive_timeout has closed the connection. What is
+    closed sooner, within less than people set there, was closed for another reason.
+    """
+    nginx(lab, "keepalive_timeout 4100ms;", "location / { return 204; }")
     client = connect(lab, PORT)
     client.sendall(REQUEST)
-    wait_state(client, "CLOSE_WAIT")
+    lab.wait_for(lambda: info(client).state == "CLOSE_WAIT", "nginx's FIN", PATIENCE)
     client.sendall(REQUEST)
     wait_state(client, "CLOSE")
 
