@@ -11,6 +11,7 @@ from rsttrace.causes import catalogue
 from rsttrace.causes.case import count_of
 from rsttrace.model import NONE, RECEIVED, REJECTED
 from rsttrace.report.counters import GLOSSES, bearing_on, hints
+from rsttrace.report.ends import OUT
 from rsttrace.report.facts import (
     effect_of,
     evidence_of,
@@ -22,7 +23,7 @@ from rsttrace.report.facts import (
 )
 from rsttrace.report.findings import NOT_KNOWN, Finding, Report
 from rsttrace.report.group import Group
-from rsttrace.report.headline import nouns, unsure_of
+from rsttrace.report.headline import here_words, nouns, unsure_of
 from rsttrace.report.page import Page
 from rsttrace.report.watched import attempt_words, command_words, host_words, others_words
 from rsttrace.sinks import words
@@ -140,7 +141,9 @@ def _told(group: Group, verbose: bool) -> list[str]:
     told = [fact for fact in verdict.evidence if not fact.startswith("network namespace ")]
     if verbose:
         return told
-    return [fact for fact in told if not says_again(fact, verdict.summary)][:EVIDENCE]
+    found = [fact for fact in told if not says_again(fact, verdict.summary)]
+    # the application's own call is worth more than what the kernel did then
+    return sorted(found, key=lambda fact: not fact.startswith("called by "))[:EVIDENCE]
 
 
 def _when(group: Group, clock: words.Clock) -> str:
@@ -192,15 +195,28 @@ def _example(page: Page, group: Group, clock: words.Clock, verbose: bool) -> Non
 
 
 def _harmless(page: Page, report: Report) -> None:
-    kinds: dict[str, int] = {}
+    kinds: dict[str, list[Group]] = {}
     for group in report.harmless:
-        kinds[group.cause] = kinds.get(group.cause, 0) + group.count
+        kinds.setdefault(group.cause, []).append(group)
     if not kinds:
         return
-    listed = ", ".join(nouns(cause, n) for cause, n in sorted(kinds.items(), key=lambda x: -x[1]))
+    listed = ", ".join(sorted(map(_kind, kinds.values()), key=_first_number, reverse=True))
     also = "Also harmless" if report.findings else "Harmless"
     end = " Nothing needs to be changed for these." if report.findings else ""
     page.say(f"{also}: {listed}.{end}", "benign")
+
+
+def _kind(groups: list[Group]) -> str:
+    """``12 intended resets (linger-zero) by haproxy[1432]``: the harmless ones of one cause."""
+    text = nouns(groups[0].cause, sum(group.count for group in groups))
+    if not groups[0].benign:  # by what became of it
+        text += f" ({groups[0].cause})"
+    doers = {words for group in groups if "[" in (words := here_words(group))}
+    return f"{text} by {doers.pop()}" if len(doers) == 1 and groups[0].act == OUT else text
+
+
+def _first_number(text: str) -> int:
+    return int(text.split(" ", 1)[0].replace(",", ""))
 
 
 def _not_shown(page: Page, report: Report, verbose: bool) -> None:

@@ -114,9 +114,10 @@ def test_report(session: Session, spec: LabSpec, family: int) -> None:
     all_groups = [*document["findings"], *document["harmless"]]
     groups = {one["cause"]: one for one in all_groups}
     assert len(groups) == len(all_groups)
-    assert text.startswith(document["findings"][0]["headline"].partition(":")[0])
+    assert text.startswith(document["verdict"].partition(":")[0])
     for expected in spec.expect:
-        for word in (*expected.says, *VALUES.get(spec.name, ())):
+        harmless = not document["findings"]  # then there is no setting to change
+        for word in () if harmless else (*expected.says, *VALUES.get(spec.name, ())):
             assert word in text
             assert word in json.dumps(document, ensure_ascii=False)
         if expected.direction == SENT:
@@ -124,9 +125,9 @@ def test_report(session: Session, spec: LabSpec, family: int) -> None:
             assert expected.cause in text
             name = named(group, expected)
             assert name.split("[")[0] in called(spec)
-            if expected.facts:
+            if expected.facts and group in document["findings"]:
                 assert group["headline"].startswith(f"{name} ")
-        if expected.direction == SENT and expected.says:
+        if expected.direction == SENT and expected.says and not groups[expected.cause]["benign"]:
             setting = expected.says[-1]
             told = "\n".join(group["remedies"][: PLACES.get(spec.name, 2)])
             assert setting in f"{told}\n{group['summary']}"

@@ -257,9 +257,7 @@ def test_stale_in_fin_wait2() -> None:
 def test_unread_bytes() -> None:
     held = sock(rcv_nxt=1312, copied_seq=1000, bytes_received=320)
     fit = ask("unread-data-on-close", Case(sent_reset(decided(sock=held)), ON_HOST), Place())
-    assert fit.remedies[0].startswith(
-        "let nginx[1432] read what is left (312 bytes) before close()"
-    )
+    assert fit.remedies[0].startswith("let nginx[1432] shutdown(SHUT_WR), read to end of file")
     assert fit.remedies[1].endswith(
         " -p 1432  # shows what it reads before close(), if it still runs (slows it down)"
     )

@@ -522,4 +522,4 @@ def test_a_process_that_closed_nothing_gets_no_settings() -> None:
     """A1 of a program that nobody knows."""
     facts = Facts(owner=Process(5, "my-own-thing"), netns_name="host")
     remedies = advised(sent_reset(decided(A1, sock=sock(rcv_nxt=1312))), facts=facts).remedies
-    assert remedies[0].startswith("let my-own-thing[5] read what is left (312 bytes)")
+    assert remedies[0].startswith("let my-own-thing[5] shutdown(SHUT_WR), read to end of file")

@@ -33,8 +33,7 @@ def _first(case: Case) -> tuple[str, ...]:
     sock = case.sock
     if not sock or not sock.unread:
         return ()
-    left = count_of(sock.unread, "byte")
     return (
-        f"let {case.who} read what is left ({left}) before close(), or shutdown(SHUT_WR), read to "
-        "end of file, then close()",
+        f"let {case.who} shutdown(SHUT_WR), read to end of file (more than is unread now may still "
+        "come), then close()",
     )
