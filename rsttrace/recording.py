@@ -26,6 +26,7 @@ from rsttrace.listeners import Listener
 from rsttrace.output import printable
 
 FORMAT = 1
+AT_ONCE = 128  # records in a line: when the disk is full only the last line is lost
 LOSS = ("since_ns", "until_ns")
 _CODE = re.compile(r"[1-9]\d{0,3}[BHIQs]")
 
@@ -92,9 +93,10 @@ class Recorder:
         """Records as they came out of the perf buffer."""
         if self._error:
             raise self._error
-        if raw:
-            packed = base64.b64encode(zlib.compress(b"".join(raw), 6)).decode()
-            self._write({"type": "records", "count": len(raw), "data": packed})
+        for start in range(0, len(raw), AT_ONCE):
+            some = raw[start : start + AT_ONCE]
+            packed = base64.b64encode(zlib.compress(b"".join(some), 6)).decode()
+            self._write({"type": "records", "count": len(some), "data": packed})
 
     def lost(self, count: int, since_ns: int, until_ns: int) -> None:
         """So many records did not fit into the perf buffer, between these times."""
