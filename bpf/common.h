@@ -56,7 +56,7 @@ struct history {
 	u32 close_flags;
 	u32 close_exit_code;
 	u32 error;
-	u32 pad;
+	u32 closing_error;	/* sk_err on the way to CLOSE, until it was reported */
 	u8 comm[16];
 	u8 close_comm[16];
 };

@@ -4,10 +4,17 @@ RAW_TRACEPOINT_PROBE(inet_sk_error_report)
 {
 	u64 sk = ctx->args[0];
 	struct flow_key k = {};
+	struct history *h = sockets.lookup(&sk);
 	u32 error = 0, stack_bytes;
 	struct record *r;
 
 	READ(&error, sk, sock, sk_err);
+	/* tcp_done() wakes the task before the report: it may have taken the error already */
+	if (h) {
+		if (!error)
+			error = h->closing_error;
+		h->closing_error = 0;
+	}
 	/* the error queue (time stamps, zero copy) speaks up with no error */
 	if (!error || !is_tcp(sk))
 		return 0;

@@ -47,6 +47,9 @@ RAW_TRACEPOINT_PROBE(inet_sock_set_state)
 	}
 	h->change_ns = now;
 	h->old_state = old;
+	h->closing_error = 0;
+	if (new == TCP_CLOSE)
+		READ(&h->closing_error, sk, sock, sk_err);
 	if (OFF(sock, sk_lock) >= 0)
 		READ(&owned, sk + OFF(sock, sk_lock), socket_lock_t, owned);
 	if (new == TCP_SYN_SENT || new == TCP_LISTEN) {
