@@ -15,8 +15,10 @@
 
 #if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
 #define NTOHS(x) __builtin_bswap16(x)
+#define NTOHL(x) __builtin_bswap32(x)
 #else
 #define NTOHS(x) (x)
+#define NTOHL(x) (x)
 #endif
 
 #define IPPROTO_TCP	6
@@ -33,6 +35,16 @@
 #define PF_EXITING	0x00000004
 #define PF_KTHREAD	0x00200000
 #define BPF_F_USER_STACK_ (1ULL << 8)
+
+/*
+ * What older kernels do not tell, by presence:
+ * SILENT_ON_STRAYS: tcp_send_reset says nothing of segments that met no full socket (before 6.10);
+ * NO_RX_SK: kfree_skb does not name the socket (before 6.11), so the programs look for it;
+ * QUIET_DROPS: what TCP itself refuses is freed without kfree_skb (before 5.19).
+ */
+#define SILENT_ON_STRAYS	(NARGS_tcp_send_reset < 3)
+#define NO_RX_SK		(NARGS_kfree_skb < 4)
+#define QUIET_DROPS		(NO_RX_SK && TCP_RESET < 0)
 
 struct flow_key {
 	u8 laddr[16];
@@ -57,6 +69,11 @@ struct history {
 	u32 close_exit_code;
 	u32 error;
 	u32 closing_error;	/* sk_err on the way to CLOSE, until it was reported */
+	u64 tw_until_ns;	/* a timewait minisocket stands for it until then, 0: none */
+	u32 tw_rcv_nxt;		/* the sequence number that it waits for */
+	u32 tw_rcv_wnd;		/* its window, bytes */
+	u32 tw_substate;	/* FIN_WAIT2 or TIME_WAIT */
+	u32 tw_rfc1337;		/* net.ipv4.tcp_rfc1337 */
 	u8 comm[16];
 	u8 close_comm[16];
 };

@@ -24,6 +24,31 @@ INLINE int send_listener(void *ctx, u64 sk, u32 state)
 	return submit(ctx, r, 0);
 }
 
+#ifndef NARGS_inet_sk_error_report
+/* Before 5.14 nothing else tells of an abort without a RST. */
+INLINE void report_error(void *ctx, u64 sk, struct flow_key *k, struct history *h)
+{
+	struct record *r;
+	u32 stack_bytes;
+
+	if (!h->closing_error || h->flags & (H_SENT_RESET | H_GOT_RESET))
+		return;
+	r = get_record(KIND_INET_SK_ERROR_REPORT);
+	if (!r)
+		return;
+	read_task(r);
+	r->errno = h->closing_error;
+	stack_bytes = read_stack(ctx, r);
+	read_any_sock(r, sk);
+	r->sk_state = TCP_CLOSE;
+	use_key(r, k);
+	read_history(r, sk, k);
+	read_handshake(r, k);
+	h->error = h->closing_error;
+	submit(ctx, r, stack_bytes);
+}
+#endif
+
 RAW_TRACEPOINT_PROBE(inet_sock_set_state)
 {
 	u64 sk = ctx->args[0], now = bpf_ktime_get_ns();
@@ -33,6 +58,9 @@ RAW_TRACEPOINT_PROBE(inet_sock_set_state)
 
 	if (!is_tcp(sk))
 		return 0;
+#if NO_RX_SK
+	note_live(sk, old, new);
+#endif
 	/* a child is cloned in LISTEN and goes to SYN_RECV: no listener comes or goes then */
 	if (new == TCP_LISTEN || (old == TCP_LISTEN && new == TCP_CLOSE))
 		send_listener(ctx, sk, new);
@@ -73,6 +101,12 @@ RAW_TRACEPOINT_PROBE(inet_sock_set_state)
 	}
 	if (new == TCP_CLOSE && old != TCP_LISTEN) {
 		read_sock_key(sk, &k, TCP_CLOSE);
+#if NO_RX_SK
+		note_timewait(sk, h, old);
+#endif
+#ifndef NARGS_inet_sk_error_report
+		report_error(ctx, sk, &k, h);
+#endif
 		closed.update(&k, h);
 	}
 	return 0;

@@ -5,24 +5,26 @@
  */
 RAW_TRACEPOINT_PROBE(net_dev_queue)
 {
-	u64 skb = ctx->args[0], now;
-	struct flow_key k = {}, cause = {};
+	u64 skb = ctx->args[0];
+	struct flow_key k = {};
 	struct peek p = {};
 	struct record *r;
 	u32 stack_bytes;
 
 	if (!peek_tcp(&p, skb, 0) || !(p.flags & (TCP_RST | TCP_SYN)))
 		return 0;
-	if (!(p.flags & TCP_RST))
+	if (!(p.flags & TCP_RST)) {
+#if NO_RX_SK
+		note_connecting(&p, skb);
+#endif
 		return note_syn(&p, skb, 1);
+	}
 	r = get_record(KIND_NET_DEV_QUEUE);
 	if (!r)
 		return 0;
 	read_packet(r, &p, skb, 1);
 	__builtin_memcpy(&k, r->laddr, sizeof(k));
-	now = r->time_ns;
-	peek_key(&p, &cause, 1);
-	answered.update(&cause, &now);
+	note_answer(&p, 1);
 	read_task(r);
 	stack_bytes = read_stack(ctx, r);
 	READ(&r->sk, skb, sk_buff, sk);

@@ -86,6 +86,24 @@ INLINE void peek_key(struct peek *p, struct flow_key *k, int outgoing)
 	k->rport = NTOHS(outgoing ? ports[1] : ports[0]);
 }
 
+INLINE u32 peek_seq(struct peek *p)
+{
+	u32 seq = 0;
+
+	bpf_probe_read_kernel(&seq, sizeof(seq), (void *)(p->start + p->transport + 4));
+	return NTOHL(seq);
+}
+
+/* Bytes of payload. */
+INLINE u32 peek_length(struct peek *p)
+{
+	u16 total = p->v6 ? *(u16 *)(p->ip + 4) : *(u16 *)(p->ip + 2);
+	u8 offset = 0;
+
+	bpf_probe_read_kernel(&offset, 1, (void *)(p->start + p->transport + 12));
+	return NTOHS(total) + (p->v6 ? 40 : 0) - p->transport - (offset >> 4) * 4;
+}
+
 /* The packet's device, or that of its route where the TCP input path has cleared skb->dev
  * (tcp_v4_rcv). */
 INLINE u64 packet_dev(u64 skb)
@@ -259,6 +277,16 @@ INLINE void forget_syn(struct flow_key *k)
 
 	if (h)
 		h->now = h->before;
+}
+
+/* A RST answers the segment that the other end sent: the drop hook waits for that. */
+INLINE void note_answer(struct peek *p, int outgoing)
+{
+	u64 now = bpf_ktime_get_ns();
+	struct flow_key k = {};
+
+	peek_key(p, &k, outgoing);
+	answered.update(&k, &now);
 }
 
 INLINE void read_handshake(struct record *r, struct flow_key *k)

@@ -23,6 +23,7 @@
 #define HAVE_CLOSED	32	/* h_: an earlier connection of the same addresses and ports */
 #define HAVE_SYN	64	/* syn_: the handshake was seen on the wire */
 #define HAVE_USER_WORDS	128	/* user_words: a task was on the CPU that has a user stack */
+#define HAVE_FOUND	256	/* the hook names no socket: found by its addresses and ports */
 
 #define H_ACTIVE	1	/* opened here: SYN_SENT seen */
 #define H_PASSIVE	2	/* opened by the peer: SYN_RECV -> ESTABLISHED seen */

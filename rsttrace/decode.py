@@ -133,6 +133,7 @@ class Decoder:
             frames=self._frames(f["kstack"]),
             ustack=tuple(a for a in f["ustack"] if a),
             user_words=f["user_words"] if have["USER_WORDS"] else (),
+            found=have.get("FOUND", False),
         )
 
     def _enum(self, enum: str, number: int) -> str | None:

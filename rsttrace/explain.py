@@ -6,18 +6,29 @@ import errno
 from dataclasses import dataclass, replace
 
 from rsttrace.causes import Cause, catalogue
-from rsttrace.causes.case import CERTAIN, CLIENT, LIKELY, SERVER, UNKNOWN, Case, Finding, Sender
+from rsttrace.causes.case import (
+    CERTAIN,
+    CLIENT,
+    LIKELY,
+    RECENT_NS,
+    SERVER,
+    UNKNOWN,
+    Case,
+    Finding,
+    Sender,
+)
 from rsttrace.causes.kinds import Fact, kind_of
 from rsttrace.causes.rules import reset_suppressed, rules_for
 from rsttrace.enrich import Facts
 from rsttrace.enrich.place import Question
 from rsttrace.model import FORWARDED, NONE, RECEIVED, REJECTED, SENT, SUPPRESSED, Reset
 from rsttrace.packet import ACK, SYN
+from rsttrace.strays import NO_SOCKET
 
 NO_CAUSE, NO_FACT = "unknown", "insufficient-data"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Verdict:
     """The answer: what happened, how sure it is, and what to do.
 
@@ -44,7 +55,7 @@ class Verdict:
     settings: tuple[tuple[str, str], ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Related:
     """The earlier reset, or abort, of the same connection at the same end."""
 
@@ -54,7 +65,7 @@ class Related:
     time_ns: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Explained:
     """A reset with its facts and its verdict: what the sinks print.
 
@@ -105,7 +116,7 @@ def ask(case: Case) -> tuple[str, Finding]:
         lacking += [fact for fact in lacks if fact not in lacking]
         finding = None if lacks else rule.ask(case)
         if finding:
-            return rule.cause, _left(case, _capped(finding, lacking))
+            return rule.cause, _left(case, _assumed(case, _capped(finding, lacking)))
     if lacking:
         return NO_FACT, _insufficient(case, lacking)
     return NO_CAUSE, _no_rule(case)
@@ -119,6 +130,16 @@ def _left(case: Case, finding: Finding) -> Finding:
         return finding
     missing = finding.missing or "whether the RST left this host"
     return replace(finding, confidence=LIKELY, missing=missing)
+
+
+def _assumed(case: Case, finding: Finding) -> Finding:
+    """Kernels that give no reason: what closed before the trace may wait in FIN_WAIT2 (row P8)."""
+    decided, watched = case.reset.decided, case.facts.watched_ns
+    by_sight = decided and decided.inferred == NO_SOCKET and not decided.drop_reason
+    if not by_sight or watched is None or watched >= RECENT_NS or finding.confidence != CERTAIN:
+        return finding
+    missing = "whether a connection that closed before the trace began still waits for its end"
+    return replace(finding, confidence=LIKELY, missing=finding.missing or missing)
 
 
 def _capped(finding: Finding, lacking: list[Fact]) -> Finding:

@@ -10,13 +10,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from rsttrace import strays
 from rsttrace.matching import (
     COPIES,
     PATIENCE_NS,
     at_lower_device,
     ends_request,
     flow_of,
+    is_answer,
     is_challenged_syn,
+    is_exact,
     is_genuine,
     is_outgoing,
     is_quiet_abort,
@@ -67,13 +70,19 @@ class Joiner:
         """Resets that are complete at ``now_ns``, in order of time."""
         outdate(self._not_a_reset, now_ns - PATIENCE_NS)
         self._quiet_aborts(outdate(self._early_errors, now_ns - PATIENCE_NS))
-        return self._resets.finish(lambda r: now_ns - r.time_ns >= patience(r))
+        return self._finish(lambda r: now_ns - r.time_ns >= patience(r))
 
     def flush(self) -> list[Reset]:
         """All that are left, complete or not."""
         self._not_a_reset.clear()
         self._quiet_aborts(outdate(self._early_errors, None))
-        return self._resets.finish(lambda r: True)
+        return self._finish(lambda r: True)
+
+    def _finish(self, done: Callable[[Reset], bool]) -> list[Reset]:
+        finished = self._resets.finish(done)
+        for reset in finished:
+            self._refused_in_silence(reset)
+        return finished
 
     # -- the hooks
 
@@ -115,6 +124,9 @@ class Joiner:
     def _arrived(self, record: Record) -> None:
         if record.packet is None:
             return
+        if not record.packet.has(RST):
+            self._challenged(record, strays.judgement(record))
+            return
         below = self._resets.wire.below(record)
         if below:
             self._resets.received[below.flow].remove(below)
@@ -132,12 +144,20 @@ class Joiner:
             reset.peer, sender.peer = sender, reset
         self._resets.wire.add(reset, record)
 
+    def _challenged(self, record: Record, judgement: Record | None) -> None:
+        """A SYN that an established connection did not believe."""
+        if judgement:
+            self._resets.new(REJECTED, record).judged = judgement
+
     def _judged(self, record: Record) -> None:
         if not is_genuine(record):
             self._not_a_reset[record.sk] = record
             return
         flow = flow_of(record)
-        reset = oldest(r for r in self._resets.received[flow] if not r.judged)
+        waiting = [r for r in self._resets.received[flow] if not r.judged]
+        reset = oldest(r for r in waiting if is_exact(r, record)) or oldest(waiting)
+        for earlier in waiting[: waiting.index(reset)] if reset else ():
+            self._refused_in_silence(earlier)
         if reset is None:
             reset = self._resets.translated(record)
         if reset is None and not record.named:
@@ -150,6 +170,13 @@ class Joiner:
         first = newest(r for r in self._resets.received[flow] if same_abort(r, record))
         if first:
             self._merge(first, reset)
+
+    def _refused_in_silence(self, reset: Reset) -> None:
+        """Kernels that free a refused RST without a word leave it to its numbers."""
+        if reset.direction == RECEIVED and not reset.judged and reset.wire:
+            reset.judged = strays.judgement(reset.wire)
+            if reset.judged:
+                reset.direction = REJECTED
 
     def _merge(self, first: Reset, reset: Reset) -> None:
         """The two RSTs of one abort: its sender is the first one's."""
@@ -186,9 +213,9 @@ class Joiner:
         elif packet.has(RST):
             self._dropped_reset(record)
         elif is_challenged_syn(record):
-            self._resets.new(REJECTED, record).judged = record
+            self._challenged(record, record)
         else:
-            self._rejected_segment(record)
+            self._answered_segment(record)
 
     def _reported(self, record: Record) -> None:
         if not record.sk:
@@ -206,6 +233,7 @@ class Joiner:
 
     def _dropped_reset(self, record: Record) -> None:
         """A RST that was dropped: our own on its way out, or one that was not accepted."""
+        record = strays.credible(record)
         if is_outgoing(record):
             self._suppressed(record)
             return
@@ -233,15 +261,15 @@ class Joiner:
         ours.direction = SUPPRESSED
         ours.judged = record
 
-    def _rejected_segment(self, record: Record) -> None:
-        """A segment that a firewall dropped after it answered with a RST."""
-        reset = newest(
-            r
-            for r in self._resets.sent[flow_of(record)]
-            if r.wire and not r.trigger_drop and maker_of(r.wire.frames) == "firewall"
-        )
-        if reset:
-            reset.trigger_drop = record
+    def _answered_segment(self, record: Record) -> None:
+        """A segment that was dropped after a firewall, or TCP without a socket, answered it."""
+        reset = newest(r for r in self._resets.sent[flow_of(record)] if is_answer(r, record))
+        if reset is None:
+            return
+        reset.trigger_drop = record
+        if reset.maker == "tcp-passive":
+            reset.decided = strays.decision(record)
+            self._goes_on(reset.decided)
 
     def _quiet_aborts(self, reports: list[Record]) -> None:
         """Error reports that no reset explains: an abort without a RST, or nothing of ours."""

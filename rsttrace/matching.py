@@ -8,8 +8,9 @@ from collections.abc import Iterable
 from rsttrace.model import FORWARDED, NONE, RECEIVED, REJECTED, SENT, Reset, maker_of
 from rsttrace.packet import RST, SYN, Packet
 from rsttrace.records import Flow, Record
+from rsttrace.strays import answers, met_no_full_socket
 
-SETTLE_NS = 5_000_000  # a reset with all its parts waits this long for late details
+SETTLE_NS = 25_000_000  # a reset with all its parts waits this long: its other end may be here
 PATIENCE_NS = 100_000_000  # one with parts missing, e.g. a judgement out of the backlog
 SAME_ACT_NS = 1_000_000  # two hooks of one act on one CPU
 MAX_RTT_NS = 1_000_000_000
@@ -81,7 +82,7 @@ def is_first_of_two(reset: Reset) -> bool:
         return False
     if judged.state in ("SYN_SENT", "LISTEN"):  # no window yet: it was ignored, not challenged
         return False
-    return judged.drop_reason in ("TCP_RESET", None, "NOT_SPECIFIED")
+    return (judged.inferred or judged.drop_reason) in ("TCP_RESET", None, "NOT_SPECIFIED")
 
 
 def _two_round_trips(reset: Reset) -> int:
@@ -201,6 +202,22 @@ def at_lower_device(record: Record) -> bool:
         elif maker_of((frame,)):
             return depth > 1
     return False
+
+
+def is_answer(reset: Reset, drop: Record) -> bool:
+    """Did this RST answer the segment that was dropped, and did no hook tell so?"""
+    if reset.trigger_drop or not reset.packet or not drop.packet:
+        return False
+    if reset.maker == "firewall":
+        return reset.wire is not None
+    stray = reset.maker == "tcp-passive" and not reset.decided
+    return stray and met_no_full_socket(reset.frames) and answers(reset.packet, drop.packet)
+
+
+def is_exact(reset: Reset, judged: Record) -> bool:
+    """Has this RST the very number that the socket which believed one was waiting for?"""
+    packet, sock = reset.packet, judged.sock
+    return bool(packet and sock and packet.seq == sock.rcv_nxt)
 
 
 def is_trigger(reset: Reset, packet: Packet) -> bool:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 
 from rsttrace.packet import Packet
+
+# a recording explained again holds all its records: slots take a quarter less memory
+SLOTS = {"slots": True} if sys.version_info >= (3, 10) else {}
 
 
 def at(address: str, port: int) -> str:
@@ -12,7 +16,7 @@ def at(address: str, port: int) -> str:
     return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, **SLOTS)
 class Flow:
     """Both ends as this host sees them; addresses as text, ports in host order."""
 
@@ -28,7 +32,7 @@ class Flow:
         return 6 if ":" in self.local or ":" in self.remote else 4
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, **SLOTS)
 class Task:
     """The task on the CPU when the hook ran: not always the one that acted."""
 
@@ -50,7 +54,7 @@ class Task:
         return bool(self.flags & 0x200000)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, **SLOTS)
 class Sock:
     """Facts of a full socket (sock, inet_connection_sock, tcp_sock); units as in record.h.
 
@@ -136,7 +140,7 @@ class Sock:
         return (self.write_seq - self.snd_una) & 0xFFFFFFFF
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, **SLOTS)
 class History:
     """The life of a connection as inet_sock_set_state showed it; times in ns, 0: not seen.
 
@@ -190,7 +194,7 @@ class History:
         return bool(self.flags & 32)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, **SLOTS)
 class Handshake:
     """The SYN or SYN-ACK of each direction on the wire: when (ns, 0: not seen), its sequence
     number; of the peer's also TTL, and IP ID and DF (IPv4).
@@ -205,7 +209,7 @@ class Handshake:
     rx_df: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, **SLOTS)
 class Record:
     """One event of one hook. Parts the hook could not read are None.
 
@@ -213,6 +217,9 @@ class Record:
     and ``drop_reason`` the running kernel's names, None where the hook has none. ``ustack`` are
     return addresses by frame pointers, innermost first; ``user_words`` the user stack itself from
     its top on, 0 for what is no address. Both are the task's on the CPU, whether it acted or not.
+    ``found``: the hook did not name the socket, it was looked up by addresses and ports.
+    ``inferred``: no hook told this, it follows from what others showed (strays.py); the reason that
+    a newer kernel would have given.
     """
 
     kind: str
@@ -243,6 +250,8 @@ class Record:
     tw_rcv_wnd: int = 0
     rfc1337: bool = False
     user_words: tuple[int, ...] = ()
+    found: bool = False
+    inferred: str = ""
 
     @property
     def named(self) -> bool:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib import resources
 from typing import Any
+
+from rsttrace import toml
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ def catalogue() -> Mapping[str, Cause]:
     files = sorted(
         (f for f in directory.iterdir() if f.name.endswith(".toml")), key=lambda f: f.name
     )
-    entries = [tomllib.loads(f.read_text(encoding="utf-8")) for f in files]
+    entries = [toml.loads(f.read_text(encoding="utf-8")) for f in files]
     return {e["id"]: Cause(**{k: _frozen(v) for k, v in e.items()}) for e in entries}
 
 
@@ -72,5 +73,5 @@ def words() -> Mapping[str, Word]:
     text = (resources.files(__package__) / "words.toml").read_text(encoding="utf-8")
     return {
         name: Word(name, w["kind"], w["text"], tuple(w["causes"]), tuple(w.get("says", ())))
-        for name, w in tomllib.loads(text)["words"].items()
+        for name, w in toml.loads(text)["words"].items()
     }

@@ -24,6 +24,7 @@ from rsttrace.listeners import Listener
 from rsttrace.model import Reset
 from rsttrace.packet import Packet
 from rsttrace.records import History, Sock, at
+from rsttrace.strays import met_no_full_socket
 
 CERTAIN, LIKELY, POSSIBLE, UNKNOWN = "certain", "likely", "possible", "unknown"
 CLIENT, SERVER, LOCAL_FIREWALL, MIDDLEBOX = "client", "server", "local-firewall", "middlebox"
@@ -32,7 +33,7 @@ CLIENT, SERVER, LOCAL_FIREWALL, MIDDLEBOX = "client", "server", "local-firewall"
 RECENT_NS = 60_000_000_000
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Finding:
     """What a rule found: how sure it is, one sentence, and the facts it rests on.
 
@@ -51,7 +52,7 @@ class Finding:
     missing: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Sender:
     """The verdict on the other end of the same RST, when that end is on this host."""
 
@@ -69,7 +70,7 @@ class Sender:
         return f"{self.cause}{who}, on this host"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Case:
     """One reset to be explained."""
 
@@ -119,11 +120,9 @@ class Case:
         if not self.passive:
             return False
         if decided:
-            return not decided.sk
-        # before 6.10 only the packet is seen; its stack shows that no socket was involved
-        return self.reset.in_stack("tcp_v4_rcv", "tcp_v6_rcv") and not self.reset.in_stack(
-            "tcp_v4_do_rcv", "tcp_v6_do_rcv", "tcp_check_req"
-        )
+            return not decided.sk and decided.state != "TIME_WAIT"
+        # before 6.10 only the packet may be seen; its stack shows that no socket was involved
+        return met_no_full_socket(self.reset.frames)
 
     @property
     def who(self) -> str:

@@ -29,7 +29,7 @@ LEAST_QUIET_S = 1.0
 ROUND_TRIPS = 8
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Oddity:
     """One feature. Those of one ``group`` may have one innocent reason, so they count once.
 

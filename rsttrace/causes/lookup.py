@@ -74,4 +74,4 @@ def _pieces(word: Word) -> Iterator[tuple[str, re.RegexFlag]]:
     if word.kind == "message":
         yield name, re.IGNORECASE
     elif word.kind == "errno" or not name.isalpha() or not (name.isupper() or name.islower()):
-        yield name, re.NOFLAG
+        yield name, re.RegexFlag(0)

@@ -66,7 +66,7 @@ _INSIDE = ("nft_do_chain", "ipt_do_table", "ip6t_do_table", "nf_hook", "iptable_
 _WAY_OUT = ("output", "postrouting", "egress")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Spot:
     """Where a rule was asked; an empty text or None: the stack does not say."""
 
@@ -75,7 +75,7 @@ class Spot:
     legacy: bool | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Blame:
     """Which rule it was. ``words``: its place, ``one of 3 rules``, or empty if not known."""
 

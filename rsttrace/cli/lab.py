@@ -74,7 +74,7 @@ def run_labs(
     from rsttrace.cli.show import make_sink
     from rsttrace.kernel.filters import c_expression
     from rsttrace.kernel.loader import load_in_background, prepare
-    from rsttrace.lab.runner import only_labs, run_lab
+    from rsttrace.lab.runner import LAB_PATIENCE_S, only_labs, run_lab
     from rsttrace.output import Output
     from rsttrace.session import Session
     from rsttrace.tracing import Stopper
@@ -87,10 +87,10 @@ def run_labs(
     output = Output(sys.stdout)
     # a KeyboardInterrupt while a namespace is made or removed would leave it behind
     stopper = Stopper()
-    wrong = ran = 0
+    wrong = weaker = ran = 0
     with Session(load_in_background(prepare(), c_expression(only_labs()))) as session:
         session.learn_host()
-        session.warm_up()  # nobody waits for these resets
+        session.warm_up(LAB_PATIENCE_S)  # nobody waits for these resets
         session.pipeline.since_ns = None  # the labs' namespaces are younger than the trace
         sink = make_sink(options, session.wall_offset_ns, session.started_ns)
         output.write(sink.start(session.host_facts()))
@@ -101,9 +101,12 @@ def run_labs(
                 break
             _tell(outcome, sink, output)
             ran += not outcome.skipped
-            wrong += bool(outcome.problems)
+            wrong += outcome.verdict == "WRONG"
+            weaker += outcome.verdict == "weaker"
     stopped = f", stopped before the end of {len(runs)}" if stopper.asked else ""
-    click.echo(f"{ran - wrong} right, {wrong} wrong of {ran} runs{stopped}.", err=True)
+    less = f", {weaker} right but less sure" if weaker else ""
+    right = ran - wrong - weaker
+    click.echo(f"{right} right{less}, {wrong} wrong of {ran} runs{stopped}.", err=True)
     if stopper.asked:
         return EXIT_INTERRUPTED
     return EXIT_FAILURE if wrong else EXIT_OK
@@ -113,7 +116,7 @@ def _tell(outcome: Outcome, sink: Sink, output: Output) -> None:
     for explained in outcome.explained:
         output.write(sink.reset(explained))
     click.echo(f"== {outcome.name}: {outcome.verdict} {outcome.skipped}", err=True)
-    for problem in outcome.problems:
+    for problem in (*outcome.problems, *outcome.weaker):
         click.echo(f"   {problem}", err=True)
 
 

@@ -18,8 +18,8 @@ WAIT_SECONDS = 0.18
 FRESH_SECONDS = 2.0  # an answer too late for one reset is good for the next
 BURST_SECONDS = WAIT_SECONDS  # of looking up at once: what a reset may be held up for at most
 PATIENT_SECONDS, PATIENT_SHARE = 1.0, 0.5  # the same where nobody waits for each reset
-# what one question may take there: several commands tell the rules, on a busy machine slowly
-PATIENT_WAITS = {"firewall": 1.0}
+# what may take all of that there: several commands tell the rules, on a busy machine slowly
+PATIENT_KINDS = ("firewall",)
 IN_VAIN = 2  # questions in a row without an answer; then nothing is asked for
 QUIET_SECONDS = 2.0
 SHARE = 0.1  # of the time, in the long run
@@ -106,7 +106,7 @@ class Broker:
         try:
             self._socket.settimeout(wait_s)
             self._socket.send(json.dumps(question).encode())
-        except (TimeoutError, BlockingIOError):
+        except (socket.timeout, BlockingIOError):
             self._pending.pop(text, None)  # it never left
         except OSError:
             self.alive = False
@@ -119,7 +119,7 @@ class Broker:
         try:
             self._socket.settimeout(wait_s)
             raw = self._socket.recv(BUFFER)
-        except (TimeoutError, BlockingIOError):
+        except (socket.timeout, BlockingIOError):
             return False
         except OSError:
             raw = b""
@@ -178,13 +178,13 @@ class Credit:
         self._waits: dict[str, float] = {}
         self._since = time.monotonic()
 
-    def be_patient(self) -> None:
+    def be_patient(self, seconds: float = PATIENT_SECONDS) -> None:
         """From now on there is more at once, and half of all time; one question still may take no
-        more than WAIT_SECONDS, but for the kinds in PATIENT_WAITS.
+        more than WAIT_SECONDS, but for PATIENT_KINDS.
         """
-        self._burst_s = self._left = PATIENT_SECONDS
+        self._burst_s = self._left = seconds
         self._share = PATIENT_SHARE
-        self._waits = PATIENT_WAITS
+        self._waits = dict.fromkeys(PATIENT_KINDS, seconds)
 
     def wait(self, kind: str) -> float:
         """Seconds that one question of this kind may take now, 0 if none."""

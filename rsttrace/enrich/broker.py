@@ -27,10 +27,10 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 # kind of question -> the module in answers/ whose answer() is called with what it is about
-ANSWERS = ("counters", "firewall", "place", "symbols")
-QUICK = ("counters", "place", "symbols")  # these leave nothing behind in the process
+ANSWERS = ("addresses", "counters", "firewall", "place", "symbols")
+QUICK = ("addresses", "counters", "place", "symbols")  # these leave nothing behind in the process
 QUESTIONS = 1000  # of one child: it must not grow for ever
-ANSWER_SECONDS = 1.0
+ANSWER_SECONDS = 3.0
 CHILDREN = 4
 MEMORY = 512 << 20  # bytes of address space of a child: huge rules or files must not fill the host
 PR_SET_PDEATHSIG = 1

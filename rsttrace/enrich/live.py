@@ -12,7 +12,7 @@ from pathlib import Path
 from rsttrace.enrich import Process
 from rsttrace.enrich.answering import Answers, Helper, NoHelper, Noted
 from rsttrace.enrich.answers.namespaces import host
-from rsttrace.enrich.asking import Credit
+from rsttrace.enrich.asking import PATIENT_SECONDS, Credit
 from rsttrace.enrich.cgroup import paths_in, telling
 from rsttrace.enrich.firewall import Firewall
 from rsttrace.enrich.owners import PROC, Held, Owners
@@ -54,9 +54,9 @@ class LiveContext:
         self._named = -CACHE_SECONDS
         self._told: dict[int, str | None] = {}
 
-    def be_patient(self) -> None:
+    def be_patient(self, seconds: float = PATIENT_SECONDS) -> None:
         """Look up more, and wait longer: for a report at the end, not for live output."""
-        self._credit.be_patient()
+        self._credit.be_patient(seconds)
         self._owners.be_patient()
 
     def know_owners(self, places: dict[int, Held]) -> None:

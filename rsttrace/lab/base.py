@@ -22,10 +22,10 @@ class Expect:
     direction: str  # sent, received, forwarded, rejected, suppressed, none
     cause: str
     end: str  # whose namespace the record belongs to: client, server, router, bridge
-    confidence: str = field(default="certain", kw_only=True)
-    state: str | None = field(default=None, kw_only=True)  # None: not asserted
-    facts: Mapping[str, object] = field(default_factory=dict, kw_only=True)  # dotted JSON path
-    says: tuple[str, ...] = field(default=(), kw_only=True)  # words of the summary or a remedy
+    confidence: str = field(default="certain")
+    state: str | None = field(default=None)  # None: not asserted
+    facts: Mapping[str, object] = field(default_factory=dict)  # dotted JSON path
+    says: tuple[str, ...] = field(default=())  # words of the summary or a remedy
 
 
 def received(cause: str, state: str, errno: str, end: str = "client") -> Expect:

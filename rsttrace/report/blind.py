@@ -14,7 +14,7 @@ NAMED = 4  # causes in a sentence
 def blind_spots(host: Mapping[str, Any]) -> tuple[str, ...]:
     """``host``: Session.host_facts(), also of a recording; what it does not say is not told."""
     hooks, members = host.get("missing_hooks") or (), host.get("missing_members") or ()
-    found = [*_hooks(hooks), *_members(members)]
+    found = [*_gaps(host.get("gaps") or ()), *_hooks(hooks), *_members(members)]
     if host.get("symbols") is False:
         found.append(_symbols())
     return tuple(found)
@@ -31,6 +31,18 @@ def _hooks(names: Sequence[str]) -> Iterator[str]:
         if name in HOOKS:
             lost = f"It would show {HOOKS[name]}. {_meaning(without_hook(name))}"
             yield f"This kernel has no tracepoint {name}. {lost}".rstrip()
+
+
+def _gaps(names: Sequence[str]) -> Iterator[str]:
+    """What newer kernels tell."""
+    if not names:
+        return
+    from rsttrace.kernel.gaps import GAPS
+
+    for name in names:
+        if name in GAPS:
+            gap = GAPS[name]
+            yield f"{gap.text[0].upper()}{gap.text[1:]}. Told by {gap.instead} instead."
 
 
 def _members(names: Sequence[str]) -> Iterator[str]:

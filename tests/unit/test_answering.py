@@ -14,7 +14,7 @@ from rsttrace.enrich.answering import GONE, LATE, TOO_MANY, Answers, NoHelper, p
 from rsttrace.enrich.asking import (
     NO_ANSWER,
     NO_HELPER,
-    PATIENT_WAITS,
+    PATIENT_SECONDS,
     TOO_OFTEN,
     WAIT_SECONDS,
     Credit,
@@ -273,7 +273,7 @@ def test_only_rules_are_waited_for_with_patience() -> None:
     kinds = [kind for kind, _ in asked.helper.asked]
     assert kinds == ["firewall", "place", "symbols"]
     firewall, *others = asked.helper.waits
-    assert WAIT_SECONDS < firewall <= PATIENT_WAITS["firewall"]
+    assert WAIT_SECONDS < firewall <= PATIENT_SECONDS
     assert others == [WAIT_SECONDS] * 2
     assert WAIT_SECONDS < 0.2
 

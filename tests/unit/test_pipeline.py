@@ -101,7 +101,7 @@ def test_receiver_that_did_not_believe_it_has_its_own_verdict() -> None:
 def test_receiver_that_comes_first_waits_for_the_sender() -> None:
     made = pipeline(*BOTH_ENDS)
     assert made.advance(T + 4 * MS) == []
-    assert causes(made.advance(T + 20 * MS)) == [
+    assert causes(made.advance(T + 40 * MS)) == [
         ("linger-zero", "certain"),
         ("peer-reset", "certain"),
     ]

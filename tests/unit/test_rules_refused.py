@@ -490,7 +490,6 @@ def test_full_socket_in_handshake(
 @pytest.mark.parametrize(
     ("packet", "reason", "frames", "handshake"),
     [
-        (BARE, "NOT_SPECIFIED", AT_ONCE, shake()),  # not the number that ends a request
         (EXACT, "TCP_CSUM", AT_ONCE, shake()),
         (EXACT, "NOT_SPECIFIED", ("ip_local_deliver", *SOFTIRQ), shake()),
         (EXACT, "NOT_SPECIFIED", AT_ONCE, None),
@@ -501,6 +500,12 @@ def test_not_a_request_before_the_drop_names_a_socket(
 ) -> None:
     one = rejected(refused(packet, reason, frames, handshake=handshake))
     assert explained(one).verdict.cause == "unknown"
+
+
+def test_a_request_that_was_guessed_at_before_the_drop_names_a_socket() -> None:
+    guess = refused(BARE, "NOT_SPECIFIED", AT_ONCE, handshake=shake())
+    verdict = explained(rejected(guess)).verdict
+    assert (verdict.cause, verdict.confidence) == ("blind-reset-rejected", "likely")
 
 
 @pytest.mark.parametrize(("ttl", "apart"), [(66, False), (62, False), (67, True), (61, True)])

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from rsttrace.causes.case import Case
+from rsttrace.causes.rules._handshake import HANDSHAKE_NS
 from rsttrace.causes.rules._received import known_sender, packet_evidence
 from rsttrace.packet import ACK, RST, Packet, signed
 from rsttrace.records import Record
+from rsttrace.strays import TCP_INPUT
 
 # what the segment met, where it is not simply a TCP state
 NOTHING, REQUEST = "nothing", "NEW_SYN_RECV"
@@ -24,9 +26,9 @@ _PROCESSED = ("tcp_v4_do_rcv", "tcp_v6_do_rcv")
 
 
 def refused_reset(case: Case) -> Record | None:
-    """kfree_skb of a RST that came in."""
+    """kfree_skb of a RST that came in, or what its numbers say where the kernel was silent."""
     judged = case.reset.judged
-    if judged is None or judged.kind != "kfree_skb":
+    if judged is None or (judged.kind != "kfree_skb" and not judged.inferred):
         return None
     return judged if judged.packet and judged.packet.has(RST) else None
 
@@ -38,14 +40,15 @@ def met(case: Case, record: Record) -> str | None:
     if record.drop_reason == "NO_SOCKET":
         return NOTHING
     if record.state == "LISTEN":
-        return record.state if record.in_stack(*_PROCESSED) else REQUEST
+        processed = record.inferred or record.in_stack(*_PROCESSED)
+        return record.state if processed else REQUEST
     if record.state:
         return record.tw_substate or record.state
     if record.in_stack("tcp_validate_incoming", "tcp_rcv_established"):
         return "ESTABLISHED"
     if record.in_stack(*_PROCESSED):
         return _without_socket(case)
-    return REQUEST if _fits_request(record) else None
+    return _without_reason(case, record)
 
 
 def proven(record: Record) -> bool:
@@ -62,10 +65,15 @@ def _without_socket(case: Case) -> str | None:
     return "LISTEN" if listens else None
 
 
-def _fits_request(record: Record) -> bool:
-    """Dropped where requests are checked, with the number that ends one."""
-    checked = record.in_stack("tcp_v4_rcv", "tcp_v6_rcv")
-    return bool(checked and record.drop_reason in _UNNAMED and request_offset(record) == 0)
+def _without_reason(case: Case, record: Record) -> str | None:
+    """Dropped by tcp_v4_rcv() itself: a request had it, or nothing did."""
+    if not record.in_stack(*TCP_INPUT) or record.drop_reason not in _UNNAMED:
+        return None
+    shake = record.handshake
+    lately = shake and case.reset.time_ns - shake.rx_ns <= HANDSHAKE_NS
+    if shake and shake.rx_ns and lately and not case.recent:
+        return REQUEST
+    return NOTHING if record.drop_reason is None else None
 
 
 def request_offset(record: Record) -> int | None:
@@ -78,7 +86,12 @@ def request_offset(record: Record) -> int | None:
 
 def unnamed(record: Record) -> bool:
     """Freed without a reason, as tcp_check_req() and the timewait code do."""
-    return record.drop_reason in _UNNAMED
+    return reason_of(record) in _UNNAMED
+
+
+def reason_of(record: Record) -> str | None:
+    """The drop reason, or the one that a newer kernel would have given."""
+    return record.inferred or record.drop_reason
 
 
 def offset_evidence(packet: Packet | None, expected: int | None) -> tuple[str, ...]:
@@ -100,8 +113,13 @@ def refused_evidence(case: Case, record: Record) -> tuple[str, ...]:
     """The drop, the packet, and the sender's record."""
     sender = known_sender(case)
     there = (f"its sender is on this host: {sender.summary}",) if sender else ()
-    reason = () if unnamed(record) else (f"drop reason {record.drop_reason}",)
-    return (*reason, *packet_evidence(case), *there)
+    return (*_judgement(record), *packet_evidence(case), *there)
+
+
+def _judgement(record: Record) -> tuple[str, ...]:
+    if record.inferred:
+        return ("this kernel drops it without a word: told by its numbers",)
+    return () if unnamed(record) else (f"drop reason {record.drop_reason}",)
 
 
 def is_forged(case: Case) -> bool:

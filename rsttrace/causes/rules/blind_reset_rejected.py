@@ -12,6 +12,7 @@ from rsttrace.causes.rules._refused import (
     met,
     offset_evidence,
     proven,
+    reason_of,
     refused_evidence,
     refused_reset,
     request_offset,
@@ -34,7 +35,7 @@ def rule(case: Case) -> Finding | None:
     where = met(case, judged)
     if where == REQUEST and unnamed(judged):
         return _half_open(case, judged)
-    if where not in SYNCHRONIZED or judged.drop_reason != "TCP_RESET":
+    if where not in SYNCHRONIZED or reason_of(judged) != "TCP_RESET":
         return None
     sock = case.sock
     others = [p for p in case.reset.siblings if p.has(RST)]

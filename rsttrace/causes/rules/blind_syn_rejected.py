@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from rsttrace.causes.case import CERTAIN, JUDGEMENT, LIKELY, REFUSED, Case, Finding
-from rsttrace.causes.rules._refused import maker_words, refused_evidence
+from rsttrace.causes.rules._refused import maker_words, reason_of, refused_evidence
 from rsttrace.packet import ACK, SYN, Packet, signed
 from rsttrace.records import Sock
 
@@ -17,7 +17,7 @@ def rule(case: Case) -> Finding | None:
     """kfree_skb with TCP_INVALID_SYN."""
     judged, sock = case.reset.judged, case.sock
     packet = judged.packet if judged else None
-    if not judged or judged.drop_reason != "TCP_INVALID_SYN" or not packet or not packet.has(SYN):
+    if not judged or reason_of(judged) != "TCP_INVALID_SYN" or not packet or not packet.has(SYN):
         return None
     evidence = (f"state {judged.state or 'not known'}", *refused_evidence(case, judged))
     if sock is None:

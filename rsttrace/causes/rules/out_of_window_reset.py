@@ -10,6 +10,7 @@ from rsttrace.causes.rules._refused import (
     met,
     offset_evidence,
     proven,
+    reason_of,
     refused_evidence,
     refused_reset,
     request_offset,
@@ -38,15 +39,15 @@ def rule(case: Case) -> Finding | None:
         return None
     where = met(case, judged)
     confidence = CERTAIN if proven(judged) else LIKELY
-    if where == "SYN_SENT" and judged.drop_reason not in _JUDGED_WHILE_CONNECTING:
+    if where == "SYN_SENT" and reason_of(judged) not in _JUDGED_WHILE_CONNECTING:
         return None  # a signature, a TTL limit or a policy threw it away before
     if where == "SYN_SENT":
         return _connecting(case, judged, confidence)
-    if where == REQUEST and judged.drop_reason in _OUTSIDE_REQUEST:
+    if where == REQUEST and reason_of(judged) in _OUTSIDE_REQUEST:
         return _ignored(case, judged, confidence, where, _start_of_request(judged))
     if judged.tw_substate == "FIN_WAIT2" and unnamed(judged):
         return _ignored(case, judged, confidence, "FIN_WAIT2", judged.tw_rcv_nxt)
-    if where in SYNCHRONIZED and judged.drop_reason in _OUTSIDE:
+    if where in SYNCHRONIZED and reason_of(judged) in _OUTSIDE:
         sock = case.sock
         return _ignored(case, judged, confidence, where, sock.rcv_nxt if sock else None)
     return None
@@ -57,7 +58,7 @@ def _ignored(
 ) -> Finding:
     held = where != REQUEST and not judged.tw_substate
     owner = f" of {case.who}" if held else ""
-    old = judged.drop_reason == "TCP_OLD_SEQUENCE"
+    old = reason_of(judged) == "TCP_OLD_SEQUENCE"
     hint = ("a number used up before: most likely a late copy",) if old else ()
     return Finding(
         confidence,

@@ -17,6 +17,7 @@ from rsttrace.causes.rules._refused import (
     maker_words,
     met,
     proven,
+    reason_of,
     refused_evidence,
     refused_reset,
 )
@@ -39,7 +40,7 @@ def rule(case: Case) -> Finding | None:
     if where == NOTHING:
         what = "came for a connection that does not exist here"
         fact = "no socket matched"
-    elif where == "LISTEN" and judged.drop_reason in _AT_LISTENER:
+    elif where == "LISTEN" and reason_of(judged) in _AT_LISTENER:
         what = f"came for a connection that does not exist here; only a listener has {case.local}"
         fact = "it reached the listener (state LISTEN)"
     elif judged.drop_reason == "TCP_CLOSE":
