@@ -266,7 +266,7 @@ class Joiner:
         reset = newest(r for r in self._resets.sent[flow_of(record)] if is_answer(r, record))
         if reset is None:
             return
-        reset.trigger_drop = record
+        reset.trigger_drop = strays.without_socket(record)
         if reset.maker == "tcp-passive":
             reset.decided = strays.decision(record)
             self._goes_on(reset.decided)

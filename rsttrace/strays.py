@@ -60,6 +60,11 @@ def credible(drop: Record) -> Record:
     """Without the socket that was looked up for it, where TCP never had the packet."""
     if not drop.found or not drop.named or drop.in_stack(*TCP_INPUT):
         return drop
+    return without_socket(drop)
+
+
+def without_socket(drop: Record) -> Record:
+    """The drop alone."""
     return replace(drop, state=None, sock=None, tw_substate=None, tw_rcv_nxt=None, found=False)
 
 
