@@ -12,10 +12,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from rsttrace.explain import Explained
-from rsttrace.model import SENT, SUPPRESSED
+from rsttrace.model import BY_TCP, SENT, SUPPRESSED
 
 NOT_EXPLAINED = ("unknown", "insufficient-data")
-BY_TCP = ("tcp-active", "tcp-passive")
 
 
 @dataclass(frozen=True)
@@ -38,12 +37,18 @@ def readings(answer: Any) -> Readings | None:
     try:
         names = answer["names"]
         rows = {
-            int(inode): (int(time_ns), dict(zip(names, values, strict=True)))
+            int(inode): (int(time_ns), _pairs(names, values))
             for inode, (time_ns, *values) in answer["rows"].items()
         }
         return {inode: Reading(row["TcpOutRsts"], at, row) for inode, (at, row) in rows.items()}
     except (TypeError, KeyError, ValueError, AttributeError):
         return None
+
+
+def _pairs(names: list[str], values: list[int]) -> dict[str, int]:
+    if len(names) != len(values):
+        raise ValueError(names)
+    return dict(zip(names, values))
 
 
 def increments(
@@ -181,12 +186,15 @@ class Tally:
         counted = {netns: self._since(netns, r) for netns, r in after.items()}
         mine = {netns: told[netns, True] + told[netns, False] for netns in after}
         off = [counted[n] - (mine[n] - self._outside_time[n]) for n in after]
-        seen = {netns for netns, _ in told} | set(self._before)
+        missing = sum(n for n in off if n > 0)
+        # told of a namespace that is not known (0, without BTF): it is one of those that lack some
+        placed = min(missing, told[0, True] + told[0, False])
+        seen = {netns for netns, _ in told if netns} | set(self._before)
         return replace(
             result,
             counted=sum(counted.values()),
-            told=sum(counted.values()) - sum(off),
-            missing=sum(n for n in off if n > 0),
+            told=sum(counted.values()) - sum(off) + placed,
+            missing=missing - placed,
             surplus=-sum(n for n in off if n < 0),
             namespaces=len(after),
             gone=len(seen - set(after)),

@@ -21,7 +21,7 @@ from rsttrace.causes.kinds import Fact, kind_of
 from rsttrace.causes.rules import reset_suppressed, rules_for
 from rsttrace.enrich import Facts
 from rsttrace.enrich.place import Question
-from rsttrace.model import FORWARDED, NONE, RECEIVED, REJECTED, SENT, SUPPRESSED, Reset
+from rsttrace.model import BY_TCP, FORWARDED, NONE, RECEIVED, REJECTED, SENT, SUPPRESSED, Reset
 from rsttrace.packet import ACK, SYN
 from rsttrace.strays import NO_SOCKET
 
@@ -125,7 +125,7 @@ def ask(case: Case) -> tuple[str, Finding]:
 def _left(case: Case, finding: Finding) -> Finding:
     """A RST that was decided but not seen to leave may have been dropped by this host."""
     reset = case.reset
-    by_tcp = reset.direction == SENT and reset.maker in ("tcp-active", "tcp-passive")
+    by_tcp = reset.direction == SENT and reset.maker in BY_TCP
     if reset.wire or not by_tcp or finding.confidence != CERTAIN:
         return finding
     missing = finding.missing or "whether the RST left this host"

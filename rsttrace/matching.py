@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 from collections.abc import Iterable
 
-from rsttrace.model import FORWARDED, NONE, RECEIVED, REJECTED, SENT, Reset, maker_of
+from rsttrace.model import BY_TCP, FORWARDED, NONE, RECEIVED, REJECTED, SENT, Reset, maker_of
 from rsttrace.packet import RST, SYN, Packet
 from rsttrace.records import Flow, Record
 from rsttrace.strays import answers, met_no_full_socket
@@ -60,7 +60,9 @@ def patience(reset: Reset) -> int:
 
 def _own_patience(reset: Reset) -> int:
     if reset.direction == SENT:
-        complete = bool(reset.wire and (reset.decided or maker_of(reset.wire.frames)))
+        # of its own resets TCP tells, sooner or later
+        outside = reset.wire and maker_of(reset.wire.frames) not in (None, *BY_TCP)
+        complete = bool(reset.wire and (reset.decided or outside))
     elif is_first_of_two(reset):
         return PATIENCE_NS + _two_round_trips(reset)
     elif reset.direction == RECEIVED and not reset.peer:

@@ -31,6 +31,7 @@ MAKERS = {
     "br_handle_frame": "forward",
 }
 
+BY_TCP = ("tcp-active", "tcp-passive")
 # MAKERS outside TCP and the firewall: the task on the CPU sent the RST itself
 BY_TOOL = ("raw-socket", "packet-socket")
 
@@ -40,7 +41,7 @@ def maker_of(frames: tuple[str, ...]) -> str | None:
     return next((MAKERS[f] for f in frames if f in MAKERS), None)
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(eq=False)
 class Reset:
     """One RST at one end of it, or an abort without one.
 
@@ -100,9 +101,7 @@ class Reset:
         """The RST itself, or the SYN that an established connection refused."""
         if self.wire and self.wire.packet:
             return self.wire.packet
-        if self.judged and self.judged.kind == "kfree_skb":
-            return self.judged.packet
-        return None
+        return self.judged.packet if self.judged else None
 
     @property
     def trigger(self) -> Packet | None:

@@ -17,13 +17,12 @@ from rsttrace.lab.errors import LabError, LabSkip
 from rsttrace.lab.net import Lab
 from rsttrace.lab.topology import ADDRESSES
 from rsttrace.matching import PATIENCE_NS
-from rsttrace.model import SENT, SUPPRESSED
+from rsttrace.model import BY_TCP, SENT, SUPPRESSED
 from rsttrace.session import Session, in_order
 from rsttrace.sinks.jsonl import reset_object
 
 FAMILY_NAMES: dict[int, str] = {socket.AF_INET: "IPv4", socket.AF_INET6: "IPv6"}
 LAB_PATIENCE_S = 3.0  # for a virtual machine without KVM a listing of rules is slow
-TCP_MAKERS = ("tcp-active", "tcp-passive")
 
 
 @dataclass
@@ -144,7 +143,7 @@ def judge(outcome: Outcome, ends: dict[int, str]) -> list[str]:
         f"not expected: {e.reset.direction} {e.verdict.cause} at the {end}" for e, end in left
     ]
     by_tcp = sum(
-        e.count * (e.reset.direction in (SENT, SUPPRESSED) and e.reset.maker in TCP_MAKERS)
+        e.count * (e.reset.direction in (SENT, SUPPRESSED) and e.reset.maker in BY_TCP)
         for e in outcome.explained
     )
     if by_tcp != outcome.out_rsts:

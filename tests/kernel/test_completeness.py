@@ -22,8 +22,8 @@ from rsttrace.lab import labs, tcp
 from rsttrace.lab.base import LabSpec
 from rsttrace.lab.errors import LabSkip
 from rsttrace.lab.net import Lab
-from rsttrace.lab.runner import FAMILY_NAMES, TCP_MAKERS, Outcome, judge, settle
-from rsttrace.model import FORWARDED, RECEIVED, REJECTED, SENT, SUPPRESSED
+from rsttrace.lab.runner import FAMILY_NAMES, Outcome, judge, settle
+from rsttrace.model import BY_TCP, FORWARDED, RECEIVED, REJECTED, SENT, SUPPRESSED
 from rsttrace.patterns import Neighbours, Patterns
 from rsttrace.session import Session, in_order
 
@@ -196,7 +196,7 @@ def stage() -> Stage:
 
 def test_it_was_enough(stage: Stage) -> None:
     """More than 1,000 RSTs, in both directions and families; none of their records lost."""
-    sent = sum(act.wire.total() for act in stage.acts) // 2
+    sent = sum(sum(act.wire.values()) for act in stage.acts) // 2
     assert sent >= 1000
     assert {act.family for act in stage.acts} == set(FAMILY_NAMES)
     assert stage.session.lost == 0
@@ -219,7 +219,7 @@ def test_sent_by_tcp_is_what_the_kernel_counted(stage: Stage) -> None:
     """TcpOutRsts of both namespaces, and what TCP is said to have made."""
 
     def difference(act: Act) -> str:
-        traced = act.by_maker(*TCP_MAKERS)
+        traced = act.by_maker(*BY_TCP)
         return "" if traced == act.out_rsts else f"TcpOutRsts {act.out_rsts}, traced {traced}"
 
     assert not stage.complain(difference)

@@ -21,6 +21,8 @@ SYNCHRONIZED = (
     "CLOSING",
     "LAST_ACK",
 )
+# what is missing where the kernel does not name it
+UNPROVEN = "which socket the RST met"
 _UNNAMED = (None, "NOT_SPECIFIED")
 _PROCESSED = ("tcp_v4_do_rcv", "tcp_v6_do_rcv")
 
@@ -69,9 +71,11 @@ def _without_reason(case: Case, record: Record) -> str | None:
     """Dropped by tcp_v4_rcv() itself: a request had it, or nothing did."""
     if not record.in_stack(*TCP_INPUT) or record.drop_reason not in _UNNAMED:
         return None
-    shake = record.handshake
-    lately = shake and case.reset.time_ns - shake.rx_ns <= HANDSHAKE_NS
-    if shake and shake.rx_ns and lately and not case.recent:
+    shake, flow, table = record.handshake, case.reset.flow, case.facts.listeners
+    # the peer's SYN came in and was answered, and no connection was made of it
+    asked = shake and 0 < shake.rx_ns and case.reset.time_ns - shake.rx_ns <= HANDSHAKE_NS
+    listens = table is None or table.accepting(flow.netns, flow.local, flow.lport)
+    if asked and listens and not case.recent:
         return REQUEST
     return NOTHING if record.drop_reason is None else None
 

@@ -6,6 +6,7 @@ from rsttrace.causes.case import CERTAIN, JUDGEMENT, LIKELY, REFUSED, Case, Find
 from rsttrace.causes.rules._refused import (
     REQUEST,
     SYNCHRONIZED,
+    UNPROVEN,
     is_forged,
     knows_numbers,
     maker_words,
@@ -56,8 +57,14 @@ def rule(case: Case) -> Finding | None:
         ),
         benign=not others,
         sees="nothing: the connection goes on",
-        missing="what the peer answered to the challenge" if genuine else "",
+        missing=_missing(judged, genuine),
     )
+
+
+def _missing(judged: Record, genuine: bool) -> str:
+    if genuine:
+        return "what the peer answered to the challenge"
+    return "" if proven(judged) else UNPROVEN
 
 
 def _nature(case: Case, others: int) -> str:

@@ -6,6 +6,7 @@ from rsttrace.causes.case import CERTAIN, JUDGEMENT, LIKELY, REFUSED, Case, Find
 from rsttrace.causes.rules._refused import (
     REQUEST,
     SYNCHRONIZED,
+    UNPROVEN,
     maker_words,
     met,
     offset_evidence,
@@ -71,6 +72,7 @@ def _ignored(
             *refused_evidence(case, judged),
         ),
         phase="establishment" if where == REQUEST else None,
+        missing="" if confidence == CERTAIN else UNPROVEN,
     )
 
 
@@ -96,4 +98,5 @@ def _connecting(case: Case, judged: Record, confidence: str) -> Finding | None:
         ),
         phase="establishment",
         sees="nothing: connect() goes on",
+        missing="" if confidence == CERTAIN else UNPROVEN,
     )

@@ -14,6 +14,7 @@ from rsttrace.causes.case import (
 )
 from rsttrace.causes.rules._refused import (
     NOTHING,
+    UNPROVEN,
     maker_words,
     met,
     proven,
@@ -48,10 +49,12 @@ def rule(case: Case) -> Finding | None:
         fact = "the socket is in state CLOSE, still held by a process"
     else:
         return None
+    sure = proven(judged) or judged.drop_reason == "TCP_CLOSE"
     return Finding(
-        CERTAIN if proven(judged) or judged.drop_reason == "TCP_CLOSE" else LIKELY,
+        CERTAIN if sure else LIKELY,
         f"A reset from {case.remote}{maker_words(case)} {what}; it was dropped.",
         (fact, *_attempt(case), *refused_evidence(case, judged)),
+        missing="" if sure else UNPROVEN,
     )
 
 
