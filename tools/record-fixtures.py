@@ -6,6 +6,7 @@ Run by hand, as root, from the checkout, with the interpreter that has bcc:
     sudo /usr/bin/python3 tools/record-fixtures.py              # all labs, both families
     sudo /usr/bin/python3 tools/record-fixtures.py closed-port  # one cause, or one variant
     /usr/bin/python3 tools/record-fixtures.py --layout          # tests/data/record-layout.json only
+    tools/record-older.sh IMAGE KERNEL                          # on another kernel, see there
 
 A lab that changes a limit of the whole host is passed over without ``--change-global-limits``: say
 that in a virtual machine, see tools/vm.
@@ -47,9 +48,13 @@ DATA = ROOT / "tests" / "data"
 FAMILIES: dict[int, int] = {socket.AF_INET: 4, socket.AF_INET6: 6}
 HOSTNAME = "lab-host"
 CHANGE = "--change-global-limits"
+INTO = "--into="  # a directory, in place of tests/data/labs
 # facts of the host that a replay, or a reader of the file, has a use for; without started_ns
 # the trace counts as older than the lab, as it does in ``rsttrace lab run``
-HOST_FACTS = ("version", "kernel", "machine", "hooks", "missing_hooks", "wall_offset_ns", "symbols")
+HOST_FACTS = (
+    *("version", "kernel", "machine", "hooks", "missing_hooks", "gaps", "wall_offset_ns"),
+    "symbols",
+)
 
 
 def main(names: list[str]) -> int:
@@ -58,16 +63,17 @@ def main(names: list[str]) -> int:
     if names == ["--layout"]:
         return 0
     change_global_limits = CHANGE in names
-    names = [name for name in names if name != CHANGE]
+    into = next((Path(n[len(INTO) :]) for n in names if n.startswith(INTO)), DATA / "labs")
+    names = [name for name in names if name != CHANGE and not name.startswith(INTO)]
     specs = [spec for name in names for spec in find(name)] if names else list(labs())
-    (DATA / "labs").mkdir(parents=True, exist_ok=True)
+    into.mkdir(parents=True, exist_ok=True)
     wrong = 0
     for spec in specs:
         if not change_global_limits and refusal(spec):
             print(f"{spec.name}: skipped: {refusal(spec)}")
             continue
         for family in spec.families:
-            problems = make(spec, family)
+            problems = make(spec, family, into)
             wrong += bool(problems)
             print(f"{spec.name} IPv{FAMILIES[family]}: {'; '.join(problems) or 'recorded'}")
     return 1 if wrong or not specs else 0
@@ -85,10 +91,10 @@ def write_layout() -> None:
 def field_places(layout: Layout) -> list[tuple[str, int, str]]:
     """Name, offset and struct code of each field."""
     done = [Layout(layout.fields[:i], layout.numbers).size for i in range(len(layout.fields))]
-    return [(name, at, code) for (name, code), at in zip(layout.fields, done, strict=True)]
+    return [(name, at, code) for (name, code), at in zip(layout.fields, done)]
 
 
-def make(spec: LabSpec, family: int) -> list[str]:
+def make(spec: LabSpec, family: int, into: Path) -> list[str]:
     """One file; the problems if the lab or its replay is wrong."""
     name = f"{spec.name.replace('/', '-')}-v{FAMILIES[family]}.rec"
     with tempfile.TemporaryDirectory() as directory:
@@ -105,11 +111,12 @@ def make(spec: LabSpec, family: int) -> list[str]:
             "out_rsts": out_rsts,
         }
         cut_down(raw, small, about)
-        explained = replay(Recording(small))
-        outcome = Outcome(spec, family, explained, out_rsts=out_rsts)
+        recording = Recording(small)
+        gaps = tuple(recording.host["gaps"])
+        outcome = Outcome(spec, family, replay(recording), gaps=gaps, out_rsts=out_rsts)
         problems = judge(outcome, {inode: end for end, inode in netns.items()})
         if not problems:
-            (DATA / "labs" / name).write_bytes(small.read_bytes())
+            (into / name).write_bytes(small.read_bytes())
         return problems
 
 

@@ -19,7 +19,7 @@ FRESH_SECONDS = 2.0  # an answer too late for one reset is good for the next
 BURST_SECONDS = WAIT_SECONDS  # of looking up at once: what a reset may be held up for at most
 PATIENT_SECONDS, PATIENT_SHARE = 1.0, 0.5  # the same where nobody waits for each reset
 # what may take all of that there: several commands tell the rules, on a busy machine slowly
-PATIENT_KINDS = ("firewall",)
+PATIENT_KINDS = ("addresses", "firewall")
 IN_VAIN = 2  # questions in a row without an answer; then nothing is asked for
 QUIET_SECONDS = 2.0
 SHARE = 0.1  # of the time, in the long run
@@ -97,12 +97,12 @@ class Broker:
         if until > now and not anew:
             return number
         self._number += 1
-        self._pending[text] = self._number, now + broker.ANSWER_SECONDS
+        self._pending[text] = self._number, now + max(wait_s, broker.ANSWER_SECONDS)
         self._asked[self._number] = text
         if len(self._asked) > REMEMBERED:
             forgotten = self._asked.pop(next(iter(self._asked)))
             self._pending.pop(forgotten, None)
-        question = {"id": self._number, "kind": kind, "about": about}
+        question = {"id": self._number, "kind": kind, "about": about, "wait": wait_s}
         try:
             self._socket.settimeout(wait_s)
             self._socket.send(json.dumps(question).encode())

@@ -4,8 +4,8 @@ A trace gives up root once it is attached (privileges.py), but the rules of a fi
 routes can only be read inside their namespace. So asking.Broker starts this file before, as a
 program of its own, with a socket as standard input. It answers the questions of ANSWERS and does
 nothing else. A question is one message of JSON, ``{"id": n, "kind": "place", "about": ...}``, the
-answer is ``{"id": n, "value": ...}``. A question is answered by a child, which has ANSWER_SECONDS
-and is then killed with everything it started: a child of its own, or, for the kinds in QUICK, one
+answer is ``{"id": n, "value": ...}``. A question is answered by a child, which has ANSWER_SECONDS,
+or as many as somebody waits (``"wait": seconds``), and is then killed with everything it started: a child of its own, or, for the kinds in QUICK, one
 that goes on to the next question. The process ends when the other side closes. Children end with
 it, and have no more than MEMORY.
 """
@@ -30,7 +30,7 @@ from typing import Any, NoReturn
 ANSWERS = ("addresses", "counters", "firewall", "place", "symbols")
 QUICK = ("addresses", "counters", "place", "symbols")  # these leave nothing behind in the process
 QUESTIONS = 1000  # of one child: it must not grow for ever
-ANSWER_SECONDS = 3.0
+ANSWER_SECONDS, MOST_SECONDS = 1.0, 10.0
 CHILDREN = 4
 MEMORY = 512 << 20  # bytes of address space of a child: huge rules or files must not fill the host
 PR_SET_PDEATHSIG = 1
@@ -152,17 +152,24 @@ class Server:
             return
         if kind not in ANSWERS:
             return
+        seconds = _seconds(question.get("wait"))
         try:
             if kind in QUICK and (not self._worker or not self._worker.end):
                 self._worker = self._worker or Worker(self._channel)
-                self._worker.ask(raw)
+                self._worker.ask(raw, seconds)
                 return
             if len(self._children) >= CHILDREN:
                 return
             pid = _fork(lambda: _reply(self._channel, number, kind, about))
         except OSError:  # too many processes
             return
-        self._children[pid] = time.monotonic() + ANSWER_SECONDS
+        self._children[pid] = time.monotonic() + seconds
+
+
+def _seconds(wait: object) -> float:
+    """What an answer may take: longer only for somebody who waits for it."""
+    asked = wait if isinstance(wait, (int, float)) else 0
+    return max(ANSWER_SECONDS, min(asked, MOST_SECONDS))
 
 
 class Worker:
@@ -177,9 +184,9 @@ class Worker:
         with theirs:
             self._pid = _fork(lambda: _work(channel, self.socket, theirs))
 
-    def ask(self, raw: bytes) -> None:
+    def ask(self, raw: bytes, seconds: float = ANSWER_SECONDS) -> None:
         """Give it a question; it has none now."""
-        self.end = time.monotonic() + ANSWER_SECONDS
+        self.end = time.monotonic() + seconds
         self._asked += 1
         with contextlib.suppress(OSError):  # it died: check() will see that
             self.socket.send(raw)

@@ -57,7 +57,8 @@ def peer_restarted(lab: Lab) -> None:
     again.setblocking(False)
     again.connect_ex(server.getsockname())
     lab.wait_reset(server)
-    if tcp.info(again).state != "SYN_SENT":
+    # a slow machine may have got through by now
+    if tcp.info(again).state not in ("SYN_SENT", "ESTABLISHED"):
         raise LabError("the new connection must try again")
 
 

@@ -22,7 +22,7 @@ from rsttrace.session import Session, in_order
 from rsttrace.sinks.jsonl import reset_object
 
 FAMILY_NAMES: dict[int, str] = {socket.AF_INET: "IPv4", socket.AF_INET6: "IPv6"}
-LAB_PATIENCE_S = 3.0  # for a virtual machine without KVM a listing of rules is slow
+LAB_PATIENCE_S = 10.0  # for a virtual machine without KVM a listing of rules is slow
 
 
 @dataclass

@@ -53,7 +53,8 @@ class LabFile:
     def problems(self, explained: list[Explained]) -> list[str]:
         """What the live lab run would complain about."""
         family = FAMILIES[self.about["family"]]
-        outcome = Outcome(self.spec, family, explained, out_rsts=self.about["out_rsts"])
+        gaps = tuple(self.recording.host.get("gaps", ()))
+        outcome = Outcome(self.spec, family, explained, gaps=gaps, out_rsts=self.about["out_rsts"])
         return judge(outcome, {inode: end for end, inode in self.about["netns"].items()})
 
 
@@ -61,6 +62,12 @@ class LabFile:
 def lab_files() -> tuple[LabFile, ...]:
     """All of them, by name."""
     return tuple(LabFile(path) for path in sorted((DATA / "labs").glob("*.rec")))
+
+
+@cache
+def older_files() -> tuple[LabFile, ...]:
+    """Those recorded on older kernels, by kernel and name (tools/record-older.sh)."""
+    return tuple(LabFile(path) for path in sorted((DATA / "older").glob("*/*.rec")))
 
 
 def lab_file(name: str) -> LabFile:

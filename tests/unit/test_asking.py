@@ -79,8 +79,8 @@ def test_what_is_sent(mute: Mute) -> None:
     ask(mute)
     mute.ask("counters", None, SOON)
     first, second = mute.asked()
-    assert first == {"id": first["id"], "kind": "place", "about": ABOUT}
-    assert second == {"id": second["id"], "kind": "counters", "about": None}
+    assert first == {"id": first["id"], "kind": "place", "about": ABOUT, "wait": SOON}
+    assert second == {"id": second["id"], "kind": "counters", "about": None, "wait": SOON}
     assert first["id"] != second["id"]
 
 

@@ -23,6 +23,7 @@ SYNCHRONIZED = (
 )
 # what is missing where the kernel does not name it
 UNPROVEN = "which socket the RST met"
+STILL_THERE = "whether the entry of the finished connection was still there"
 _UNNAMED = (None, "NOT_SPECIFIED")
 _PROCESSED = ("tcp_v4_do_rcv", "tcp_v6_do_rcv")
 
@@ -58,6 +59,11 @@ def proven(record: Record) -> bool:
     return record.state is not None or record.drop_reason == "NO_SOCKET"
 
 
+def told_by_kernel(record: Record) -> bool:
+    """Does the drop name the socket, or its reason rule out that there was none?"""
+    return not record.found or record.drop_reason is not None
+
+
 def _without_socket(case: Case) -> str | None:
     """LISTEN or SYN_SENT: a connection's RST would have come through other functions."""
     shake, flow, table = case.reset.handshake, case.reset.flow, case.facts.listeners
@@ -73,7 +79,7 @@ def _without_reason(case: Case, record: Record) -> str | None:
         return None
     shake, flow, table = record.handshake, case.reset.flow, case.facts.listeners
     # the peer's SYN came in and was answered, and no connection was made of it
-    asked = shake and 0 < shake.rx_ns and case.reset.time_ns - shake.rx_ns <= HANDSHAKE_NS
+    asked = shake and shake.rx_ns > 0 and case.reset.time_ns - shake.rx_ns <= HANDSHAKE_NS
     listens = table is None or table.accepting(flow.netns, flow.local, flow.lport)
     if asked and listens and not case.recent:
         return REQUEST

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from rsttrace.causes.case import (
     CERTAIN,
+    LIKELY,
     PASSIVE,
     TRIGGER,
     Case,
@@ -13,6 +14,7 @@ from rsttrace.causes.case import (
     reason_evidence,
 )
 from rsttrace.causes.rules._handshake import met_no_connection
+from rsttrace.causes.rules._refused import STILL_THERE, told_by_kernel
 from rsttrace.packet import ACK, FIN, SYN, Packet
 
 CAUSE = "bad-syn"
@@ -61,8 +63,10 @@ def _half_closed(case: Case, trigger: Packet) -> Finding:
     closer = name_of(case.facts.closer, "the application here")
     recent = case.recent
     ago = f" {duration(case.seconds_since(recent.change_ns))} before" if recent else ""
+    decided = case.reset.decided
+    sure = bool(decided and told_by_kernel(decided))
     return Finding(
-        CERTAIN,
+        CERTAIN if sure else LIKELY,
         f"{case.remote} wants to open a connection, but {closer} had closed one with the same "
         f"ports{ago} and still waits for the end of the other side (FIN_WAIT2). The kernel refused "
         "the new one and dropped the old.",
@@ -71,6 +75,7 @@ def _half_closed(case: Case, trigger: Packet) -> Finding:
             "the next attempt works: the old entry is gone now",
             "client: do not bind a fixed source port; close connections before the process ends",
         ),
+        missing="" if sure else STILL_THERE,
     )
 
 
