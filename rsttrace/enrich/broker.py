@@ -5,9 +5,9 @@ routes can only be read inside their namespace. So asking.Broker starts this fil
 program of its own, with a socket as standard input. It answers the questions of ANSWERS and does
 nothing else. A question is one message of JSON, ``{"id": n, "kind": "place", "about": ...}``, the
 answer is ``{"id": n, "value": ...}``. A question is answered by a child, which has ANSWER_SECONDS,
-or as many as somebody waits (``"wait": seconds``), and is then killed with everything it started: a child of its own, or, for the kinds in QUICK, one
-that goes on to the next question. The process ends when the other side closes. Children end with
-it, and have no more than MEMORY.
+or as many as somebody waits (``"wait": seconds``), and is then killed with everything it started: a
+child of its own, or, for the kinds in QUICK, one that goes on to the next question. The process
+ends when the other side closes. Children end with it, and have no more than MEMORY.
 """
 
 from __future__ import annotations
@@ -160,10 +160,11 @@ class Server:
                 return
             if len(self._children) >= CHILDREN:
                 return
-            pid = _fork(lambda: _reply(self._channel, number, kind, about))
+            end = time.monotonic() + seconds
+            pid = _fork(lambda: _reply(self._channel, number, kind, about, end))
         except OSError:  # too many processes
             return
-        self._children[pid] = time.monotonic() + seconds
+        self._children[pid] = end
 
 
 def _seconds(wait: object) -> float:
@@ -263,8 +264,11 @@ def _kill_group(group: int) -> None:
         os.killpg(group, signal.SIGKILL)
 
 
-def _reply(channel: int, number: Any, kind: str, about: Any) -> None:
+def _reply(channel: int, number: Any, kind: str, about: Any, end: float | None = None) -> None:
     """The answer; whatever goes wrong: null, so that nobody waits for more."""
+    from rsttrace.enrich.answers import limit
+
+    limit.live_until(end)
     try:
         value = importlib.import_module(f"rsttrace.enrich.answers.{kind}").answer(about)
         _say(channel, number, value)

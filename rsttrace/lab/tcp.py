@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 from rsttrace.lab.errors import LabError, LabSkip
 
-TIMEOUT = 5.0
+TIMEOUT = 20.0  # a virtual machine without KVM may be ten times slower
 STATES = (
     "UNKNOWN",
     "ESTABLISHED",

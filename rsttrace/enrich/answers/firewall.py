@@ -10,10 +10,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from rsttrace.enrich.answers import limit
 from rsttrace.enrich.answers.namespaces import problem_of_entering
 from rsttrace.enrich.firewall import Firewall, to_json
-
-COMMAND_SECONDS = 0.9
 
 
 def answer(inode: Any) -> dict[str, Any]:
@@ -61,7 +60,7 @@ def _run(argv: Sequence[str]) -> str:
             env=ENVIRONMENT,
             stdin=subprocess.DEVNULL,
             capture_output=True,
-            timeout=COMMAND_SECONDS,
+            timeout=limit.left(),
             check=False,
         )
     except FileNotFoundError as err:
