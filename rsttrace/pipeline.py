@@ -15,7 +15,7 @@ from rsttrace.join import Joiner
 from rsttrace.layout import Layout
 from rsttrace.listeners import Listener, Listeners
 from rsttrace.matching import PATIENCE_NS
-from rsttrace.model import RECEIVED, REJECTED, Reset
+from rsttrace.model import NONE, RECEIVED, REJECTED, Reset
 from rsttrace.patterns import Patterns
 from rsttrace.records import Record
 
@@ -128,7 +128,7 @@ class Pipeline:
         verdict = explain(reset, facts, sender)
         explained = self._advised(Case(reset, facts, sender), verdict)
         self._patterns.add(reset, explained.verdict.cause)
-        if reset.peer and reset.direction not in (RECEIVED, REJECTED):
+        if reset.direction not in (RECEIVED, REJECTED, NONE):
             self._senders[reset.id] = sender_of(explained)
             if len(self._senders) > REMEMBER_SENDERS:
                 del self._senders[next(iter(self._senders))]

@@ -10,12 +10,18 @@ from rsttrace.packet import Packet
 from rsttrace.records import Record
 
 
+DELIVERY_NS = 1_000_000_000  # from one namespace of this host to another, however busy it is
+REMEMBERED = 256
+
+
 class WirePath:
     """Finds other sightings of the packet in a ``net_dev_queue`` or ``netif_receive_skb``."""
 
     def __init__(self) -> None:
         self._seen: dict[tuple[object, ...], list[Reset]] = defaultdict(list)
         self._arrived: list[Reset] = []
+        # a busy machine may deliver after the sender's record was told
+        self._told: dict[tuple[object, ...], Reset] = {}
 
     def add(self, reset: Reset, record: Record) -> None:
         """This reset's packet was seen in this record."""
@@ -30,7 +36,9 @@ class WirePath:
             source = other.origin if other.direction == FORWARDED else other
             if source and source.direction == SENT and not source.peer:
                 return source
-        return None
+        told = self._told.get(packet_key(_packet(record)))
+        late = told and not told.peer and record.time_ns - told.time_ns <= DELIVERY_NS
+        return told if late else None
 
     def below(self, record: Record) -> Reset | None:
         """The same packet at a device below: of a bridge, or of a macvlan in a namespace."""
@@ -85,6 +93,12 @@ class WirePath:
 
     def forget(self, gone: set[int]) -> None:
         """These resets are finished."""
+        for key, resets in self._seen.items():
+            for reset in resets:
+                if id(reset) in gone and reset.direction == SENT and not reset.peer:
+                    self._told[key] = reset
+        while len(self._told) > REMEMBERED:
+            del self._told[next(iter(self._told))]
         forget(self._seen, gone)
         self._arrived = [r for r in self._arrived if id(r) not in gone]
 

@@ -108,6 +108,23 @@ def test_receiver_that_comes_first_waits_for_the_sender() -> None:
     assert not made.busy
 
 
+@pytest.mark.parametrize(
+    ("late_ms", "confidence"), [(60, "certain"), (900, "certain"), (2000, "likely")]
+)
+def test_receiver_that_comes_after_the_sender_was_told(late_ms: int, confidence: str) -> None:
+    """A busy machine delivers late; much later the packet is another one."""
+    late = [
+        at(late_ms * 1000, arrived(PACKET, flow=THEIRS)),
+        at(late_ms * 1000 + 10, judged("ESTABLISHED", flow=THEIRS, sk=SK + 64)),
+    ]
+    made = pipeline(BOTH_ENDS[0], BOTH_ENDS[3], *late)
+    sent = made.advance(T + 50 * MS)
+    assert causes(sent) == [("linger-zero", "certain")]
+    (got,) = made.flush()
+    assert causes([got]) == [("peer-reset", confidence)]
+    assert (got.reset.peer is sent[0].reset) == (confidence == "certain")
+
+
 def test_records_that_are_too_young_wait() -> None:
     made = pipeline(*BOTH_ENDS)
     assert made.advance(T) == []
