@@ -12,6 +12,8 @@ from rsttrace.strays import answers, met_no_full_socket
 
 SETTLE_NS = 25_000_000  # a reset with all its parts waits this long: its other end may be here
 PATIENCE_NS = 100_000_000  # one with parts missing, e.g. a judgement out of the backlog
+# of its own resets TCP tells; between the two a virtual machine may stand still
+DECISION_NS = 400_000_000
 SAME_ACT_NS = 1_000_000  # two hooks of one act on one CPU
 MAX_RTT_NS = 1_000_000_000
 
@@ -60,9 +62,10 @@ def patience(reset: Reset) -> int:
 
 def _own_patience(reset: Reset) -> int:
     if reset.direction == SENT:
-        # of its own resets TCP tells, sooner or later
-        outside = reset.wire and maker_of(reset.wire.frames) not in (None, *BY_TCP)
-        complete = bool(reset.wire and (reset.decided or outside))
+        maker = maker_of(reset.wire.frames) if reset.wire else None
+        if maker in BY_TCP and not reset.decided:
+            return DECISION_NS
+        complete = bool(reset.wire and (reset.decided or maker))
     elif is_first_of_two(reset):
         return PATIENCE_NS + _two_round_trips(reset)
     elif reset.direction == RECEIVED and not reset.peer:

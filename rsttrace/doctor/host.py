@@ -9,9 +9,9 @@ from pathlib import Path
 
 from rsttrace.enrich.asking import Broker
 from rsttrace.kernel import loader
-from rsttrace.kernel.features import Features, probe
+from rsttrace.kernel.features import Features, examine
 
-HELPER_SECONDS = 1.0
+HELPER_SECONDS = 5.0
 
 
 class Host:
@@ -59,8 +59,8 @@ class Host:
 
     @cached_property
     def features(self) -> Features:
-        """What the kernel has; CannotTrace without BTF."""
-        return probe(loader.read_sources())
+        """What the kernel has; CannotTrace with neither BTF nor formats of events."""
+        return examine(loader.read_sources())
 
     @cached_property
     def symbols(self) -> bool:

@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from rsttrace.causes.case import CERTAIN, LIKELY, PASSIVE, TRIGGER, Case, Finding, duration
+from rsttrace.causes.case import (
+    CERTAIN,
+    LIKELY,
+    PASSIVE,
+    TRIGGER,
+    Case,
+    Finding,
+    count_of,
+    duration,
+)
 from rsttrace.causes.rules._handshake import met_no_connection, syn_left_ns, timed_out
 from rsttrace.packet import ACK, SYN
 from rsttrace.records import History
@@ -32,7 +41,7 @@ def rule(case: Case) -> Finding | None:
         how = f"a reset from the peer had ended it {ago} before"
     else:
         how = f"it had ended in {recent.old_state} {ago} before"
-    what = f"{trigger.flag_text} with {trigger.length} bytes met no connection"
+    what = f"{trigger.flag_text} with {count_of(trigger.length, 'byte')} met no connection"
     if case.seconds_since(recent.change_ns) > ON_ITS_WAY_S:
         return Finding(
             LIKELY,
