@@ -17,7 +17,7 @@ from rsttrace.causes.case import (
     Finding,
     Sender,
 )
-from rsttrace.causes.kinds import Fact, kind_of
+from rsttrace.causes.kinds import PACKET, SOCKET, Fact, kind_of
 from rsttrace.causes.rules import reset_suppressed, rules_for
 from rsttrace.enrich import Facts
 from rsttrace.enrich.place import Question
@@ -26,6 +26,10 @@ from rsttrace.packet import ACK, SYN
 from rsttrace.strays import NO_SOCKET
 
 NO_CAUSE, NO_FACT = "unknown", "insufficient-data"
+_BTF = (
+    "boot a kernel built with CONFIG_DEBUG_INFO_BTF=y; rsttrace doctor tells what is missing here",
+    "run rsttrace on the other end as well, if its kernel has BTF",
+)
 
 
 @dataclass(frozen=True)
@@ -116,7 +120,8 @@ def ask(case: Case) -> tuple[str, Finding]:
         lacking += [fact for fact in lacks if fact not in lacking]
         finding = None if lacks else rule.ask(case)
         if finding:
-            return rule.cause, _left(case, _assumed(case, _capped(finding, lacking)))
+            finding = _capped(finding, lacking)
+            return rule.cause, _left(case, _unread(case, _assumed(case, finding)))
     if lacking:
         return NO_FACT, _insufficient(case, lacking)
     return NO_CAUSE, _no_rule(case)
@@ -142,6 +147,14 @@ def _assumed(case: Case, finding: Finding) -> Finding:
     return replace(finding, confidence=LIKELY, missing=finding.missing or missing)
 
 
+def _unread(case: Case, finding: Finding) -> Finding:
+    """Without BTF neither socket nor packet is known: something else is never ruled out."""
+    if not case.blind or finding.confidence not in (CERTAIN, LIKELY):
+        return finding
+    missing = PACKET.text if case.reset.direction == RECEIVED else SOCKET.text
+    return replace(finding, confidence=LIKELY, missing=finding.missing or missing)
+
+
 def _capped(finding: Finding, lacking: list[Fact]) -> Finding:
     if not lacking or finding.confidence != CERTAIN:
         return finding
@@ -152,12 +165,23 @@ def _capped(finding: Finding, lacking: list[Fact]) -> Finding:
 def _insufficient(case: Case, lacking: list[Fact]) -> Finding:
     """Name the missing fact in place of a guess."""
     missing = lacking[0].text
-    lost = " Records were lost at about this time." if case.reset.lossy else ""
+    why = " Records were lost at about this time." if case.reset.lossy else ""
     also = tuple(f"also missing: {fact.text}" for fact in lacking[1:])
-    return Finding(UNKNOWN, f"Cannot tell: {missing} is missing.{lost}", also, missing=missing)
+    remedies = None
+    if case.blind:
+        why, remedies = " This kernel has no BTF, so it cannot be read.", _BTF
+        also = (*_seen(case), *also)
+    text = f"Cannot tell: {missing} is missing.{why}"
+    return Finding(UNKNOWN, text, also, missing=missing, remedies=remedies)
 
 
 def _no_rule(case: Case) -> Finding:
+    seen = _seen(case)
+    return Finding(UNKNOWN, f"No rule fits this reset. Seen: {'; '.join(seen[:4])}.", tuple(seen))
+
+
+def _seen(case: Case) -> list[str]:
+    """What there is to go by, for a person to judge."""
     reset = case.reset
     seen = []
     if reset.reason:
@@ -172,7 +196,7 @@ def _no_rule(case: Case) -> Finding:
         seen.append(f"made by: {reset.maker}")
     if reset.frames:
         seen.append("stack: " + " < ".join(reset.frames[:6]))
-    return Finding(UNKNOWN, f"No rule fits this reset. Seen: {'; '.join(seen[:4])}.", tuple(seen))
+    return seen
 
 
 def _verdict(case: Case, cause: Cause, finding: Finding) -> Verdict:
@@ -264,6 +288,8 @@ def _initiator(case: Case) -> str:
         return "unknown"
     if case.sender and case.sender.cause == "firewall-reject":
         return "local-firewall"
+    if case.reset.direction == RECEIVED and case.blind:
+        return "unknown"  # a device in the path shows only in the packet
     if case.reset.direction in (RECEIVED, REJECTED):
         return SERVER if role == CLIENT else CLIENT
     return role
@@ -288,6 +314,7 @@ def _nobody_listens(reset: Reset) -> bool:
     return reset.in_stack("__tcp_close", "tcp_close") or bool(sock and not sock.has_socket)
 
 
+_CLOSING = ("FIN_WAIT1", "FIN_WAIT2", "CLOSING", "LAST_ACK")
 # tcp_reset(): sk_err by the state the RST was accepted in
 _RECEIVED_ERRNO = {"SYN_SENT": "ECONNREFUSED", "CLOSE_WAIT": "EPIPE"}
 
@@ -303,6 +330,8 @@ def errno_of(reset: Reset) -> str | None:
         number = reset.error.errno
         return errno.errorcode.get(number, str(number))
     if reset.direction == RECEIVED and reset.judged and reset.judged.kind == "tcp_receive_reset":
+        if sock is None and reset.judged.state in _CLOSING:
+            return None  # perhaps nobody holds it any more
         return _RECEIVED_ERRNO.get(reset.judged.state or "", "ECONNRESET")
     if reset.direction in (SENT, SUPPRESSED):
         return _without_report(reset)

@@ -12,7 +12,7 @@ ANY = tuple(ANY_OF.values())
 REMEMBER_NS = 60_000_000_000
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Listener:
     """A listening socket; ``closed_ns`` is set once it is gone. ``pid`` 0: not known."""
 

@@ -19,7 +19,7 @@ def signed(difference: int) -> int:
     return (difference + (1 << 31)) % (1 << 32) - (1 << 31)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Packet:
     """A TCP segment. ``length`` is its payload in bytes, ``payload`` what was captured of it.
 

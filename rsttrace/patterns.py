@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import pairwise
 from statistics import median
 
 from rsttrace.model import RECEIVED, REJECTED, Reset
@@ -39,7 +38,7 @@ MIN_INTERVAL_NS = 200_000_000
 JITTER = 0.25  # of the interval
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Event:
     """One explained reset of a remote address; ``attempt``: it tried ``port``, without data."""
 
@@ -49,7 +48,7 @@ class Event:
     attempt: bool
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Neighbours:
     """What a remote address did in one namespace in the last 60 s, in order of time."""
 
@@ -87,7 +86,7 @@ class Neighbours:
         ``also_ns``: the time of an attempt that is not among the events yet.
         """
         times = sorted({*self.attempts(port), *(() if also_ns is None else (also_ns,))})
-        gaps = [later - earlier for earlier, later in pairwise(times)]
+        gaps = [later - earlier for earlier, later in zip(times, times[1:])]
         if len(gaps) < CHECKS - 1:
             return None
         interval: float = median(gaps)

@@ -144,7 +144,7 @@ def _head(data: bytes, at: int) -> tuple[int, int, int]:
     size = {24: 1, 25: 2, 26: 4, 27: 8}.get(info, 0)
     if not size or at + 1 + size > len(data):
         raise _NotCbor
-    return major, int.from_bytes(data[at + 1 : at + 1 + size]), at + 1 + size
+    return major, int.from_bytes(data[at + 1 : at + 1 + size], "big"), at + 1 + size
 
 
 def _item(data: bytes, at: int, depth: int = 0) -> _Item:

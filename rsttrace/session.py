@@ -12,12 +12,14 @@ from typing import Any
 
 from rsttrace import __version__
 from rsttrace.completeness import Readings, increments, readings
-from rsttrace.enrich.asking import Broker
+from rsttrace.enrich.asking import PATIENT_SECONDS, Broker
 from rsttrace.enrich.listening import listening
 from rsttrace.enrich.live import LiveContext, not_noted
 from rsttrace.enrich.owners import everyone
 from rsttrace.enrich.place import Question
+from rsttrace.enrich.whose import Whose
 from rsttrace.explain import Explained
+from rsttrace.kernel.gaps import gaps_of, lost_hooks
 from rsttrace.kernel.loader import Kernel, bpf_dir, load_in_background, prepare
 from rsttrace.kernel.memory import release_compiler_memory
 from rsttrace.kernel.reader import Reader
@@ -77,6 +79,8 @@ class Session:
         )
         self.layout = Layout.parse((bpf_dir() / "record.h").read_text())
         self._reader = Reader(self.kernel, self.layout.size)
+        # without BTF the programs do not know the namespace
+        self._whose = Whose(self.layout, self.broker) if self.kernel.features.no_btf else None
         self.broker.meanwhile = self._reader.drain
         self.started_ns = time.monotonic_ns()
         self.wall_offset_ns = time.time_ns() - time.monotonic_ns()
@@ -119,8 +123,9 @@ class Session:
             "kernel": uname.release,
             "machine": uname.machine,
             "hooks": list(self.kernel.hooks),
-            "missing_hooks": list(self.kernel.features.missing_hooks),
+            "missing_hooks": list(lost_hooks(self.kernel.features)),
             "missing_members": self.kernel.features.missing_members,
+            "gaps": list(gaps_of(self.kernel.features)),
             "started_ns": self.started_ns,
             "wall_offset_ns": self.wall_offset_ns,
             "symbols": self.symbols_available,
@@ -131,13 +136,15 @@ class Session:
         self._counted = readings(self.broker.ask("counters", None, wait_s, anew=True))
         return self._counted
 
-    def warm_up(self) -> None:
+    def warm_up(self, seconds: float = PATIENT_SECONDS) -> None:
         """Wait until the helper process is ready for every question, for reports that must not lack
-        what it knows; a live trace does not wait.
+        what it knows; a live trace does not wait. ``seconds``: what a question may take then.
         """
         here = Question(os.stat("/proc/self/ns/net").st_ino, 4, "127.0.0.1", 0, "127.0.0.1", 0)
         self.broker.ask("place", asdict(here), LAST_WAIT_S)
-        self.context.be_patient()
+        self.context.be_patient(seconds)
+        if self._whose:
+            self._whose.be_patient(seconds)
 
     def counter_increments(self, netns: tuple[int, ...] = ()) -> dict[str, int] | None:
         """How much the counters rose from the start of the trace to when they were read last.
@@ -164,6 +171,8 @@ class Session:
         return self.pipeline.flush()
 
     def _take(self, raw: list[bytes]) -> None:
+        if self._whose:
+            raw = self._whose.fill(raw)
         self.pipeline.feed(raw)
         if self._recorder:
             self._recorder.names(self.names.take_fresh())

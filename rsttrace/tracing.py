@@ -176,6 +176,9 @@ class Tracing:
 
     def _wanted(self, explained: Explained) -> bool:
         limits, facts = self._limits, explained.facts
+        # without BTF the kernel cannot leave out other namespaces; 0: it may be a wanted one
+        if limits.netns and explained.reset.flow.netns not in (0, *limits.netns):
+            return False
         if limits.direction and explained.reset.direction not in WAYS[limits.direction]:
             return False
         if limits.pid is None:

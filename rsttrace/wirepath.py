@@ -9,7 +9,6 @@ from rsttrace.model import FORWARDED, RECEIVED, SENT, Reset
 from rsttrace.packet import Packet
 from rsttrace.records import Record
 
-
 DELIVERY_NS = 1_000_000_000  # from one namespace of this host to another, however busy it is
 REMEMBERED = 256
 

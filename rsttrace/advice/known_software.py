@@ -37,7 +37,6 @@ full stop at the end. A program without a setting for a cause has no entry for i
 
 from __future__ import annotations
 
-import tomllib
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import cache
@@ -45,6 +44,7 @@ from importlib import resources
 from pathlib import PurePosixPath
 from typing import Any
 
+from rsttrace import toml
 from rsttrace.causes.case import Case, how_it_ended
 from rsttrace.enrich import Process
 from rsttrace.explain import role_of_local_end
@@ -52,7 +52,7 @@ from rsttrace.explain import role_of_local_end
 LIVED_ON = "no"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Setting:
     """One setting of one program that bears on one cause. ``role`` and the rest: empty: any."""
 
@@ -71,7 +71,7 @@ class Setting:
     function: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Software:
     """One file: a program by its names, and its settings."""
 
@@ -99,7 +99,7 @@ def software() -> tuple[Software, ...]:
 
 
 def _read(name: str, text: str) -> Software:
-    value = tomllib.loads(text)
+    value = toml.loads(text)
     settings = tuple(Setting(**_without_lists(one)) for one in value.pop("setting", ()))
     return Software(name, settings=settings, **_without_lists(value))
 

@@ -12,7 +12,7 @@ SOMAXCONN = "net.core.somaxconn"
 AMPLE, MOST = 4096, 65535
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Queue:
     """``waiting`` connections at the time of the reset, ``limit`` as listen() set it.
 

@@ -20,7 +20,7 @@ _ESCAPE = re.compile(r"\\(.)")
 _XTABLES = re.compile(r"table (\S+), chain (\S+?)(?:, rule (\d+))?")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Commands:
     """Each without its namespace; empty: there is no such command (a chain's policy)."""
 

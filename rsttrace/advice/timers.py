@@ -14,7 +14,7 @@ SYN_RTO_S = 1.0  # TCP_TIMEOUT_INIT
 TIME, INTERVAL, PROBES = (f"net.ipv4.tcp_keepalive_{name}" for name in ("time", "intvl", "probes"))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Keepalive:
     """The namespace's defaults, in s; a socket may have its own (TCP_KEEPIDLE ...)."""
 

@@ -125,6 +125,18 @@ class Case:
         return met_no_full_socket(self.reset.frames)
 
     @property
+    def blind(self) -> bool:
+        """A hook named a socket or a segment that could not be read: this kernel has no BTF."""
+        decided = self.reset.decided
+        record = decided or self.reset.judged or self.reset.error
+        # with BTF the RST itself is seen, also where the segment could not be parsed
+        if decided and decided.skb and not decided.packet and not self.reset.wire:
+            return True
+        if not record or not record.sk or self.sock:
+            return False
+        return record.state not in ("TIME_WAIT", "NEW_SYN_RECV")
+
+    @property
     def who(self) -> str:
         """The owner of the socket, or as much as is known of it."""
         listener = self.facts.listener

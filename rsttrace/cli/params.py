@@ -55,7 +55,7 @@ class Duration(click.ParamType):  # type: ignore[type-arg,unused-ignore]
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> float:
         """Parse it; nothing takes no time."""
-        if isinstance(value, int | float):
+        if isinstance(value, (int, float)):
             return float(value)
         match = _DURATION.fullmatch(value.strip())
         if not match:

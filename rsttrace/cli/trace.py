@@ -86,6 +86,9 @@ def _banner(facts: dict[str, Any]) -> str:
     text = f"Tracing TCP resets on {facts['hostname']}, Linux {facts['kernel']}. Ctrl-C ends."
     if facts["missing_hooks"]:
         text += f" This kernel lacks: {', '.join(facts['missing_hooks'])}."
+    if "btf" in facts["gaps"]:
+        text += " It has no BTF, so packets and sockets cannot be read: verdicts will be less sure"
+        text += " (rsttrace doctor)."
     if not facts["symbols"]:
         text += " Kernel symbols are hidden: verdicts will be less sure (rsttrace doctor)."
     return text

@@ -13,7 +13,7 @@ OF_SUDO = ("SUDO_UID", "SUDO_GID", "SUDO_USER", "SUDO_COMMAND")
 IDS = range(1, 2**32 - 1)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Caller:
     """Numbers and names as passwd(5) and group(5) have them; the names may be empty."""
 

@@ -11,7 +11,7 @@ PROC = Path("/proc")
 DEAD = ("Z", "X", "x")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Stat:
     """Of /proc/PID/stat (proc(5)): name, state letter, parent, session."""
 

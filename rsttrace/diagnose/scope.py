@@ -61,7 +61,7 @@ def by_container(holds: Callable[[Process], bool], netns: int | None) -> Wanted:
     return wanted
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Visited:
     """One connection as it was tried: from this local port, at this time (CLOCK_MONOTONIC)."""
 
@@ -95,7 +95,7 @@ def _same_end(one: Explained, visit: Visited) -> bool:
     return to_there and one.reset.time_ns >= visit.since_ns
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(eq=False)
 class _Incident:
     """The ends of one reset, and their echoes. ``missing``: ends that must still come."""
 

@@ -15,7 +15,7 @@ _PLAIN = re.compile(r"([^][:/\s]+):([0-9]+)")
 EXAMPLES = "10.0.0.7:443, example.org:443, [fd00::7]:443 or https://example.org/"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Target:
     """``tls``: implied by the URL."""
 

@@ -42,7 +42,7 @@ OUTCOMES = {**REFUSED, **RESET, **UNREACHABLE, **LATE}
 Sockaddr = tuple[Any, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Plan:
     """What to do at each address. ``name``: for the TLS hello (SNI), empty for an address."""
 
@@ -62,11 +62,11 @@ def look_up(host: str, port: int, family: int | None) -> list[tuple[int, Sockadd
 
 def outcome_of(err: OSError) -> tuple[str, str | None]:
     """The outcome, and the errno's name."""
-    if isinstance(err, ssl.SSLEOFError | ssl.SSLZeroReturnError):
+    if isinstance(err, (ssl.SSLEOFError, ssl.SSLZeroReturnError)):
         return "closed", None
     if isinstance(err, ssl.SSLError):
         return "tls-failed", None
-    if isinstance(err, TimeoutError) and err.errno is None:  # the limit of the socket
+    if isinstance(err, socket.timeout) and err.errno is None:  # the limit of the socket
         return "timeout", None
     number = err.errno or 0
     return OUTCOMES.get(number, "error"), errno.errorcode.get(number)
@@ -186,7 +186,7 @@ class Visit:
             sock.settimeout(left)
             try:
                 data = sock.recv(READ_BYTES)
-            except TimeoutError as err:
+            except socket.timeout as err:
                 if err.errno:  # not our limit: the kernel gave the connection up
                     raise
                 break

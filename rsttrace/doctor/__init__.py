@@ -22,6 +22,7 @@ CHECKS: tuple[Callable[[Host], Iterable[Check]], ...] = (
     rights.memory,
     kernel.hooks,
     kernel.reasons,
+    kernel.gaps,
     kernel.members,
     kernel.helpers,
     kernel.symbols,

@@ -19,6 +19,7 @@ from rsttrace.decode import Decoder
 from rsttrace.doctor.reads import read_by
 from rsttrace.doctor.stories import ENUMS, Fields, MadeUpNames, pack, stories
 from rsttrace.join import Joiner
+from rsttrace.kernel.features import NOT_IN_EVENTS
 from rsttrace.kernel.loader import bpf_dir
 from rsttrace.layout import Layout
 from rsttrace.model import Reset
@@ -31,6 +32,9 @@ NOTED = {
     "netif_receive_skb": ("syn_rx",),
 }
 HISTORY = ("HAVE_HISTORY", "HAVE_CLOSED")
+# what is read through members of structs
+OF_TYPES = ("HAVE_SOCK", "HAVE_TIMEWAIT", "HAVE_PACKET", "HAVE_SYN")
+OF_TASK_STRUCT = ("task_flags", "task_exit_code", "h_close_flags", "h_close_exit_code")
 # when both ends are on this host, the receiver's rules look at the sender's verdict; that it has
 # less evidence is told of the sender's cause only
 SENT_HERE, OTHER_END = (kinds.ACTIVE, kinds.PASSIVE, kinds.OUTSIDE), "sender"
@@ -88,6 +92,20 @@ def without_fields(names: Iterable[str]) -> Cost:
     """If these fields of record.h cannot be filled, for want of a struct member."""
     empty = dict.fromkeys(names, 0)
     return _cost(lambda record: {**record, **empty}, MadeUpNames())
+
+
+def without_btf() -> Cost:
+    """If this kernel does not describe its types."""
+    return _cost(left_without_btf, MadeUpNames())
+
+
+def left_without_btf(record: Fields) -> Fields | None:
+    """What comes of a record where the programs in bpf/nobtf make it: no socket, no packet."""
+    numbers = layout().numbers
+    if record["kind"] in (numbers[f"KIND_{hook.upper()}"] for hook in NOT_IN_EVENTS):
+        return None
+    bits = sum(numbers[name] for name in OF_TYPES)
+    return {**record, **dict.fromkeys(OF_TASK_STRUCT, 0), "have": record["have"] & ~bits}
 
 
 def without_enum(name: str) -> Cost:
@@ -194,7 +212,7 @@ def _facts(case: Case) -> dict[str, Any]:
     parts = [case, reset, reset.sock, reset.history, reset.handshake, reset.packet, reset.trigger]
     for part in (*parts, *reset.records):
         for name, value in _attributes(part):
-            plain = isinstance(value, str | int | bytes | None)
+            plain = value is None or isinstance(value, (str, int, bytes))
             frames = isinstance(value, tuple)
             known = value if plain or frames else type(value).__name__
             found[name] = (*found.get(name, ()), known)
@@ -205,6 +223,6 @@ def _attributes(part: object) -> Iterator[tuple[str, Any]]:
     """Fields and properties."""
     if not is_dataclass(part):
         return
-    for name in dir(type(part)):
+    for name in dir(part):
         if not name.startswith("_") and not callable(value := getattr(part, name)):
             yield name, value

@@ -11,8 +11,13 @@ from rsttrace.doctor.members import empty_fields
 from rsttrace.doctor.rights import CAP_SYS_ADMIN, CAP_SYSLOG
 from rsttrace.errors import CannotTrace
 from rsttrace.kernel import loader, tracefs
-from rsttrace.kernel.features import HELPERS, HOOKS, ON_DEMAND
+from rsttrace.kernel.features import HELPERS, HOOKS, ON_DEMAND, Features
+from rsttrace.kernel.gaps import GAPS, gaps_of, lost_hooks
 
+BTF_REMEDY = (
+    "Boot a kernel built with CONFIG_DEBUG_INFO_BTF=y (Debian 11, Ubuntu 20.10, RHEL 8.2 and newer "
+    "have it)"
+)
 REASONS = {
     "sk_rst_reason": "the kernel gives no reset reason (before 6.10): the stack decides",
     "skb_drop_reason": "the kernel gives no drop reason (before 5.17): the stack decides",
@@ -26,8 +31,17 @@ def btf(host: Host) -> Iterator[Check]:
     except CannotTrace as err:
         yield Check("BTF", MISSING, err.message, err.hint, fatal=True)
         return
+    if features.no_btf:
+        yield _no_btf(features)
+        return
     there = len(features.offsets) - len(features.missing_members)
     yield Check("BTF", OK, f"describes {there} of the {len(features.offsets)} members in use")
+
+
+def _no_btf(features: Features) -> Check:
+    """It can trace all the same, by what its events say of themselves."""
+    text = f"{features.no_btf} Sockets, packets and network namespaces cannot be read"
+    return Check("BTF", MISSING, text, BTF_REMEDY, SURE, cost=costs.without_btf())
 
 
 def lockdown(host: Host) -> Iterator[Check]:
@@ -48,15 +62,16 @@ def lockdown(host: Host) -> Iterator[Check]:
 def hooks(host: Host) -> Iterator[Check]:
     """The tracepoints: all in one line, and each that is missing."""
     try:
-        args = host.features.args
+        args, lost = host.features.args, lost_hooks(host.features)
     except CannotTrace:
         return
     absent = [hook for hook in HOOKS if hook not in args]
     number = f"all {len(HOOKS)}" if not absent else f"{len(args)} of {len(HOOKS)}"
     more = tuple(f"{hook}: {HOOKS[hook]}" for hook in HOOKS if hook in args)
     facts = {hook: hook in args for hook in HOOKS}
-    yield Check("hooks", OK, f"{number} tracepoints are there", group=SURE, more=more, facts=facts)
-    for hook in absent:
+    are = "can be used" if host.features.no_btf else "are there"
+    yield Check("hooks", OK, f"{number} tracepoints {are}", group=SURE, more=more, facts=facts)
+    for hook in lost:
         fatal = hook in loader.NEEDED
         cost = costs.without_hook(hook)
         mark = MISSING if fatal or cost else NOTE
@@ -92,6 +107,24 @@ def reasons(host: Host) -> Iterator[Check]:
             yield Check(enum, NOTE, without, group=SURE, cost=costs.without_enum(enum))
 
 
+def gaps(host: Host) -> Iterator[Check]:
+    """What newer kernels tell, and what stands in for it."""
+    try:
+        features = host.features
+    except CannotTrace:
+        return
+    names = gaps_of(features)
+    told = {name: name not in names for name in GAPS}
+    if not names:
+        yield Check("tells", OK, "what newer kernels tell of resets", group=SURE, facts=told)
+    for name in names:
+        if name == "btf":  # has its own check
+            continue
+        gap = GAPS[name]
+        text = f"{gap.text}; told by {gap.instead}" if gap.instead else gap.text
+        yield Check(name, NOTE, text, group=SURE, facts=told)
+
+
 def members(host: Host) -> Iterator[Check]:
     """Struct members that the programs read where a kernel has them."""
     try:
@@ -120,7 +153,7 @@ def helpers(host: Host) -> Iterator[Check]:
         missing = [name for name in HELPERS if name not in host.features.helpers]
     except CannotTrace:
         return
-    if missing:
+    if missing and not host.features.no_btf:
         text = f"not in this kernel: {', '.join(missing)}; some programs' own stacks are not seen"
         yield Check("functions", NOTE, text, group=SURE)
 
@@ -160,10 +193,17 @@ def _show_addresses(host: Host, restrict: int | None, paranoid: int | None) -> s
 
 
 def tracing_files(host: Host) -> Iterator[Check]:
-    """Not needed, but people look for it first."""
+    """Mostly not needed, but people look for it first."""
     place = tracefs.mounted(host.root / "proc/mounts")
+    try:
+        needed = bool(host.features.no_btf)
+    except CannotTrace:
+        needed = True
     if place:
-        yield Check("tracefs", OK, f"mounted at {place} (not needed)", group=CONTEXT)
+        use = "needed without BTF" if needed else "not needed"
+        yield Check("tracefs", OK, f"mounted at {place} ({use})", group=CONTEXT)
         return
     text = "not mounted; not needed: the hooks are raw tracepoints"
+    if needed:
+        text = "not mounted; rsttrace mounts it for itself alone, where it may"
     yield Check("tracefs", NOTE, text, group=CONTEXT)

@@ -15,8 +15,8 @@ from rsttrace.errors import CannotTrace
 from rsttrace.kernel import loader
 
 # the oldest versions that are known to work (pyproject.toml)
-LIBRARIES = {"click": (8, 1, 3), "tabulate": (0, 8, 9)}
-NETLINK, OLDEST_NETLINK = "pyroute2", (0, 7, 2)
+LIBRARIES = {"click": (8, 0), "tabulate": (0, 8, 7)}
+NETLINK, OLDEST_NETLINK = "pyroute2", (0, 5, 14)
 # what the helper process reads without netlink (enrich/sources)
 WITHOUT_NETLINK = ("settings",)
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from types import CodeType, FunctionType
-from typing import TypeGuard
 
 from rsttrace.causes.case import Case
 from rsttrace.causes.rules import rules
@@ -22,7 +21,7 @@ MADE_OF_FACTS = (Sock, History)
 def read_by(cause: str) -> frozenset[str]:
     """Names of all attributes that the rule of a cause may ask for, its NEEDS included."""
     (rule,) = (rule for rule in rules() if rule.cause == cause)
-    waiting = [f for f in (rule.ask, *(fact.lacks for fact in rule.needs)) if _own(f)]
+    waiting = list(_own((rule.ask, *(fact.lacks for fact in rule.needs))))
     names: set[str] = set()
     seen = set(waiting)
     while waiting:
@@ -36,8 +35,11 @@ def read_by(cause: str) -> frozenset[str]:
     return frozenset(names)
 
 
-def _own(thing: object) -> TypeGuard[FunctionType]:
-    return isinstance(thing, FunctionType) and thing.__module__.startswith("rsttrace.")
+def _own(things: Iterable[object]) -> Iterator[FunctionType]:
+    """Those that are functions of this program."""
+    for thing in things:
+        if isinstance(thing, FunctionType) and thing.__module__.startswith("rsttrace."):
+            yield thing
 
 
 def _names(code: CodeType) -> Iterator[str]:
@@ -54,4 +56,4 @@ def _called(names: set[str], known: Mapping[str, object]) -> Iterator[FunctionTy
         things = [known.get(name), *(vars(owner).get(name) for owner in METHODS_OF)]
         made = (vars(owner).get(name) for owner in MADE_OF_FACTS)
         things += (one.fget for one in made if isinstance(one, property))
-        yield from (thing for thing in things if _own(thing))
+        yield from _own(things)

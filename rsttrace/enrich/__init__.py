@@ -18,7 +18,7 @@ from rsttrace.model import BY_TOOL, REJECTED, SUPPRESSED, Reset
 from rsttrace.patterns import Neighbours
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Process:
     """A process as /proc showed it. All but ``pid`` and ``comm`` may be empty.
 
@@ -67,7 +67,7 @@ class Context(Protocol):
         """Names for a process's own stack: ``close (libc.so.6)``; see userstack.py."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Facts:
     """What enrichment found for one reset.
 

@@ -45,7 +45,7 @@ _ESCAPE = re.compile(r"\\x([0-9a-f]{2})")
 QOS = ("burstable", "besteffort")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Box:
     """A container on the path. ``id``: 64 hexadecimal digits, or a name (lxc, systemd-nspawn).
 
@@ -63,7 +63,7 @@ class Box:
         return self.id[:SHORT_ID] if _HEX_ID.fullmatch(self.id) else self.id
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Home:
     """``unit``: systemd's innermost unit below the container, ``nginx.service``; ``user``: the uid
     whose own service manager runs it, or whose session it is. ``pod``: uid of the Kubernetes pod,

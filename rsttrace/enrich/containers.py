@@ -28,7 +28,7 @@ PODMAN = "var/lib/containers/storage/overlay-containers"
 PODMAN_FILES = ("containers.json", "volatile-containers.json")  # the second: podman run --rm
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Container:
     """``id``: all of it; ``runtime``: None if the path does not show it; ``name``: may be empty.
 

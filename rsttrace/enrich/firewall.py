@@ -20,7 +20,7 @@ RESET, DROP = "reset", "drop"
 LEGACY = "-legacy"  # how the name of a tool ends whose rules are not in nf_tables
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Match:
     """One comparison: is ``what`` of the segment among ``values``, or (``negated``) not?
 
@@ -33,7 +33,7 @@ class Match:
     negated: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Rule:
     """A rule with the verdict RESET (reject with a TCP reset) or DROP.
 
@@ -63,7 +63,7 @@ class Rule:
         return f"{tool}{self.place}: {self.text}"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Firewall:
     """The rules of one network namespace that can make or drop a RST, in order.
 
@@ -81,7 +81,7 @@ def said_for(said: Iterable[tuple[int, T]], time_ns: int) -> T | None:
     return next((answer for when, answer in said if when >= time_ns), None)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Segment:
     """What a rule was asked about; None or an empty text: not known."""
 
@@ -131,7 +131,7 @@ def holds(match: Match, segment: Segment) -> bool | None:
 def _value(what: str, segment: Segment) -> Any:
     if what == "protocol":
         return "tcp"
-    if what not in Segment.__slots__:
+    if what not in Segment.__dataclass_fields__:
         return None
     value = getattr(segment, what)
     return None if value == "" else value

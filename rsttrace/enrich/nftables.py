@@ -194,7 +194,7 @@ def _text(one: Any) -> str | None:
         return "-".join(str(end) for end in one["range"])
     if isinstance(one, dict) and "prefix" in one:
         return f"{one['prefix']['addr']}/{one['prefix']['len']}"
-    if isinstance(one, int | str) and not isinstance(one, bool):
+    if isinstance(one, (int, str)) and not isinstance(one, bool):
         return None if str(one).startswith(("@", "$")) else str(one)
     return None
 

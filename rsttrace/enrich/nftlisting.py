@@ -10,7 +10,7 @@ from dataclasses import dataclass
 UNKNOWN = "?"
 
 
-@dataclass(slots=True)
+@dataclass
 class Told:
     """Of one rule: its words, and the family it asks for (4, 6, empty: none, UNKNOWN)."""
 

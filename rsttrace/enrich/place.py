@@ -13,7 +13,7 @@ from types import MappingProxyType
 NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Question:
     """One flow, seen from this host's end, in the network namespace with this inode number.
 
@@ -37,7 +37,7 @@ class Question:
         return f"{self.netns} {self.family} {ends} {self.device} {','.join(self.wants)}"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Listening:
     """The socket that accepts on this address and port (inet_diag of a LISTEN socket).
 
@@ -56,7 +56,7 @@ class Listening:
     device: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Sockets:
     """What inet_diag shows. ``listening``: None if nothing accepts there.
 
@@ -77,7 +77,7 @@ class Sockets:
     uid: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Path:
     """The way to the remote address, as this namespace would send now (rtnetlink).
 
@@ -101,7 +101,7 @@ class Path:
     neighbour: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Peer:
     """Where on this host the remote address is configured.
 
@@ -114,7 +114,7 @@ class Peer:
     elsewhere: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Tracked:
     """The conntrack entry of the flow. ``found``: is there one? ``state``: ESTABLISHED, CLOSE, ...
 
@@ -130,7 +130,7 @@ class Tracked:
     natted: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Place:
     """The answer. ``settings``: sysctls as this namespace has them, by name with dots.
 

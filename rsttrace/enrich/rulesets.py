@@ -24,7 +24,7 @@ class CommandFailed(Exception):
 Run = Callable[[Sequence[str]], str]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Statement:
     """A rule, or one way through a verdict map: what it asks for and what it does then."""
 
@@ -36,7 +36,7 @@ class Statement:
     target: str = ""
 
 
-@dataclass(slots=True)
+@dataclass
 class Chain:
     """A chain. ``hook``: empty if it is only jumped to. ``policy``: DROP or OTHER."""
 
@@ -94,7 +94,7 @@ def relevant(chains: Chains, problem: str = "") -> Firewall:
     return Firewall(tuple(walk.found), tuple(sorted(walk.more)), problem)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class _Here:
     """Where the walk is: the hook, the matches of the jumps so far, the chains entered."""
 

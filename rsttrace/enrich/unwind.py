@@ -123,7 +123,7 @@ def _entry(elf: Elf, place: int) -> Cursor:
     return Cursor(elf.at(place + 4, length))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Cie:
     """What the entries of many functions have in common (common information entry)."""
 

@@ -21,7 +21,7 @@ WORD = 8  # bytes
 REMEMBERED = 8192  # addresses
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Frame:
     """A return address. ``name``: ``close (libc.so.6)``, empty: it is none. ``size``: bytes from
     the stack pointer there to the end of the frame, 0: not known.

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from rsttrace.errors import CannotTrace
 from rsttrace.kernel.btf import VMLINUX, Btf
 
 # hook name -> what is lost without it
@@ -23,6 +24,8 @@ HOOKS: Mapping[str, str] = {
 ON_DEMAND: Mapping[str, str] = {
     "sched_process_fork": "which processes a watched one has started",
 }
+# without BTF the kernel shows of these hooks only the address of a packet
+NOT_IN_EVENTS = ("kfree_skb", "net_dev_queue", "netif_receive_skb")
 ENUMS = ("sk_rst_reason", "skb_drop_reason")
 # helper functions of the kernel that the programs can do without
 HELPERS = ("get_current_task_btf", "task_pt_regs")
@@ -41,6 +44,9 @@ class Features:
     (struct, member) to a byte offset or None, ``enums`` maps an enum to its names by number,
     ``helpers`` those of HELPERS that this kernel has to their numbers, ``on_demand`` those hooks of
     ON_DEMAND that it has.
+
+    Without BTF (``no_btf`` says why) no offset is known, and ``formats`` has those of the events'
+    own fields (kernel/formats.py): only the hooks that can do with these are in ``args``.
     """
 
     args: Mapping[str, int]
@@ -50,10 +56,16 @@ class Features:
     missing_hooks: tuple[str, ...] = field(default=())
     helpers: Mapping[str, int] = field(default_factory=dict)
     on_demand: tuple[str, ...] = field(default=())
+    formats: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    no_btf: str = ""
 
     @property
     def missing_members(self) -> list[str]:
-        """Members the C code would read but this kernel does not have."""
+        """Members the C code would read but this kernel does not have. Of one that describes none,
+        nobody knows.
+        """
+        if self.no_btf:
+            return []
         return [f"{s}.{m}" for (s, m), offset in self.offsets.items() if offset is None]
 
 
@@ -77,7 +89,7 @@ def short_names(enum: Mapping[int, str], *prefixes: str) -> dict[int, str]:
 
 
 def probe(source: str, path: Path = VMLINUX) -> Features:
-    """Ask BTF for everything that ``source`` (all of bpf/*.c and *.h) uses."""
+    """Ask BTF for everything that ``source`` (all of bpf/*.c and *.h) uses; CannotTrace without."""
     members = used_members(source)
     names = {s for s, _ in members} | {*ENUMS, "page", "bpf_func_id"}
     names |= {f"btf_trace_{h}" for h in (*HOOKS, *ON_DEMAND)}
@@ -99,4 +111,35 @@ def probe(source: str, path: Path = VMLINUX) -> Features:
             if name in HELPERS
         },
         on_demand=tuple(h for h in ON_DEMAND if btf.tracepoint_args(h) is not None),
+    )
+
+
+def examine(source: str, path: Path = VMLINUX) -> Features:
+    """The same; without BTF what the events' formats say. CannotTrace if neither can be read."""
+    try:
+        return probe(source, path)
+    except CannotTrace as err:
+        return _by_formats(source, err)
+
+
+def _by_formats(source: str, problem: CannotTrace) -> Features:
+    from rsttrace.kernel import formats, tracefs
+
+    try:
+        texts = tracefs.reading(formats.read)
+    except CannotTrace as err:
+        raise CannotTrace(f"{problem.message} Without that, {err.message}", err.hint) from err
+    except OSError as err:
+        raise problem from err
+    known = formats.usable(texts)
+    args = {hook: len(known[hook]) for hook in HOOKS if hook in known}
+    return Features(
+        args=args,
+        offsets=dict.fromkeys(sorted(used_members(source))),
+        enums=formats.enums(texts),
+        page_struct_size=64,
+        missing_hooks=tuple(h for h in HOOKS if h not in args),
+        on_demand=tuple(h for h in ON_DEMAND if h in known),
+        formats=known,
+        no_btf=problem.message,
     )

@@ -80,7 +80,7 @@ def c_expression(f: Filter) -> str:
         if ranges
     ]
     if f.netns:
-        terms.append(_any_of(f"(r)->netns == {n}" for n in f.netns))
+        terms.append(_any_of(f"IN_NETNS(r, {n})" for n in f.netns))
     if f.family:
         marker = int.from_bytes(b"\0\0\xff\xff", sys.byteorder)
         is_v4 = _IS_V4.format(marker=f"{marker:#x}")

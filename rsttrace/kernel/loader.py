@@ -1,7 +1,8 @@
 """Compile, load and attach the programs in bpf/ with the distribution's bcc.
 
 No kernel headers: ``BCC_KERNEL_SOURCE`` points at the stub tree in bpf/include, struct
-offsets come from BTF as ``-D`` flags. Raw tracepoints need neither tracefs nor perf events.
+offsets come from BTF as ``-D`` flags. Raw tracepoints need neither tracefs nor perf events. Without
+BTF the programs in bpf/nobtf are taken, classic tracepoints, which need both.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import os
 import socket
 import struct
 import sys
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,10 +22,13 @@ from typing import Any
 
 from rsttrace.errors import CannotTrace
 from rsttrace.kernel.credentials import not_uid_zero
-from rsttrace.kernel.features import HOOKS, ON_DEMAND, Features, probe
+from rsttrace.kernel.features import HOOKS, NOT_IN_EVENTS, ON_DEMAND, Features, examine
 
-HEADERS = ("record.h", "common.h", "socket.h", "packet.h")
+HEADERS = ("record.h", "common.h", "socket.h", "packet.h", "find.h")
 NEEDED = ("tcp_send_reset", "tcp_receive_reset", "net_dev_queue")
+# those that the programs ask for; -1 where this kernel has no such reason
+DROP_REASONS = ("NETFILTER_DROP", "NO_SOCKET", "TCP_INVALID_SYN", "TCP_RESET")
+WITHOUT_BTF = ("record.h", "common.h", "nobtf/event.h")
 KEEP_ALL = "1"
 FOLLOWING = ("followed", "not_followed")  # maps of sched_process_fork
 # bcc asks clang for debug information and for -O2, then optimizes the module itself: without
@@ -41,10 +46,12 @@ def bpf_dir() -> Path:
     return next(d for d in (package / "_bpf", package.parent / "bpf") if d.is_dir())
 
 
-def read_sources(hooks: tuple[str, ...] = tuple(HOOKS)) -> str:
+def read_sources(hooks: tuple[str, ...] = tuple(HOOKS), btf: bool = True) -> str:
     """Headers and the given hooks as one C text."""
     directory = bpf_dir()
     files = [*HEADERS, *(f"{hook}.c" for hook in hooks)]
+    if not btf:
+        files = [*WITHOUT_BTF, *(f"nobtf/{hook}.c" for hook in hooks)]
     return "\n".join((directory / name).read_text() for name in files)
 
 
@@ -96,12 +103,17 @@ def compile_flags(features: Features, keep: str) -> list[str]:
     flags = [f"-DOFF_{s}__{m}={-1 if o is None else o}" for (s, m), o in features.offsets.items()]
     flags += [f"-DNARGS_{hook}={n}" for hook, n in features.args.items()]
     flags += [f"-DFN_{helper}={n}" for helper, n in features.helpers.items()]
+    if features.no_btf:
+        from rsttrace.kernel import formats
+
+        flags += formats.flags(features.formats)
+        keep = f"{keep} || !(r)->rport"  # a listener's other end is not known: it may be the one
     return [
         *flags,
-        f"-DNETFILTER_DROP={drop.get('NETFILTER_DROP', -1)}",
-        f"-DTCP_INVALID_SYN={drop.get('TCP_INVALID_SYN', -1)}",
+        *(f"-D{name}={drop.get(name, -1)}" for name in DROP_REASONS),
         f"-DKERNEL_HZ={kernel_hz()}",
         f"-DPAGE_STRUCT_SIZE={features.page_struct_size}",
+        f"-DIN_NETNS(r, inode)=({'1' if features.no_btf else '(r)->netns == (inode)'})",
         f"-DKEEP(r)=({keep})",
         "-Wno-everything",
         *QUICK,
@@ -129,8 +141,10 @@ def prepare() -> Prepared:
     """Check rights, bcc, BTF and tracepoints; CannotTrace with the remedy if one is missing."""
     check_rights()
     bcc = import_bcc()
-    features = probe(read_sources((*HOOKS, *ON_DEMAND)))
+    features = examine(read_sources((*HOOKS, *ON_DEMAND)))
     lacking = [h for h in NEEDED if h not in features.args]
+    if features.no_btf:
+        lacking = [h for h in lacking if h not in NOT_IN_EVENTS]
     if lacking:
         raise CannotTrace(
             f"this kernel has no tracepoint {', '.join(lacking)}.",
@@ -180,11 +194,16 @@ class Kernel:
 
     def _load(self, bcc: Any, keep: str) -> Any:
         os.environ["BCC_KERNEL_SOURCE"] = str(bpf_dir())
-        with not_uid_zero(), _captured_stderr() as talk:
+        text = read_sources(self.hooks, not self.features.no_btf)
+        flags = compile_flags(self.features, keep)
+
+        def build() -> Any:
+            with not_uid_zero():
+                return bcc.BPF(text=text, cflags=flags)
+
+        with _captured_stderr() as talk:
             try:
-                return bcc.BPF(
-                    text=read_sources(self.hooks), cflags=compile_flags(self.features, keep)
-                )
+                return _where_events_are(build) if self.features.no_btf else build()
             except Exception as err:  # bcc raises bare Exception for all failures
                 reason = str(err).strip().splitlines()
                 detail = talk().strip().splitlines()
@@ -229,6 +248,13 @@ class Kernel:
         # bcc must drop the perf buffer while its map is still open
         self._tables.clear()
         self.bpf.cleanup()
+
+
+def _where_events_are(build: Callable[[], Any]) -> Any:
+    """Classic tracepoints are attached by way of tracefs."""
+    from rsttrace.kernel import tracefs
+
+    return tracefs.reading(lambda _place: build())
 
 
 @contextlib.contextmanager

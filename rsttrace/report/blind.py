@@ -42,7 +42,16 @@ def _gaps(names: Sequence[str]) -> Iterator[str]:
     for name in names:
         if name in GAPS:
             gap = GAPS[name]
-            yield f"{gap.text[0].upper()}{gap.text[1:]}. Told by {gap.instead} instead."
+            costs = f" {_without_btf()}" if name == "btf" else ""
+            instead = f" Told by {gap.instead} instead." if gap.instead else ""
+            yield f"{gap.text[0].upper()}{gap.text[1:]}.{instead}{costs}"
+
+
+def _without_btf() -> str:
+    """The gap that costs most."""
+    from rsttrace.doctor.costs import without_btf
+
+    return f"{_meaning(without_btf())} A kernel with CONFIG_DEBUG_INFO_BTF=y shows more."
 
 
 def _members(names: Sequence[str]) -> Iterator[str]:

@@ -20,7 +20,7 @@ def act_of(one: Explained) -> str:
     return _ACTS.get(one.reset.direction, OUT)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Service:
     """The end that clients connect to, by an address and port that stay the same.
 

@@ -90,7 +90,7 @@ def sureness(group: Group) -> str:
     if len(kinds) == 1:
         return ""
     first, *others = (f"{group.confidences[word]:,}" for word in kinds)
-    rest = "".join(f", {n} {word}" for n, word in zip(others, kinds[1:], strict=True))
+    rest = "".join(f", {n} {word}" for n, word in zip(others, kinds[1:]))
     return f"{first} of {group.count:,} {kinds[0]}{rest}"
 
 

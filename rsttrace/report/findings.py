@@ -33,7 +33,7 @@ SURENESS = {CERTAIN: 1.0, LIKELY: 0.8}
 UNSURENESS = 0.5
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Finding:
     """One group with its place in the report. ``where``: its network namespace, in words."""
 
@@ -43,7 +43,7 @@ class Finding:
     where: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Report:
     """All that the text and the JSON document are made of.
 
@@ -82,7 +82,7 @@ def build(groups: Groups, totals: Totals, watch: Watch) -> Report:
     alike = Counter(lines)
     findings = tuple(
         Finding(rank, line + _inside(where[group], alike[line]), group, where[group])
-        for rank, (line, group) in enumerate(zip(lines, harmful, strict=True), 1)
+        for rank, (line, group) in enumerate(zip(lines, harmful), 1)
     )
     return Report(
         verdict=_verdict(findings, total, groups.rest, totals, watch),

@@ -44,7 +44,7 @@ def worth_of(one: Explained) -> tuple[int, int]:
     return CONFIDENCES.index(one.verdict.confidence), seen
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(eq=False)
 class Group:
     """What equal incidents have in common.
 

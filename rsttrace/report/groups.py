@@ -38,7 +38,7 @@ _Ends = tuple[str, int, str, int]
 _Key = TypeVar("_Key")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Home:
     """Where a reset is counted: ``kind`` is INCIDENT, ECHO or EFFECT."""
 
@@ -48,7 +48,7 @@ class Home:
     time_ns: int
 
 
-@dataclass(slots=True)
+@dataclass
 class Rest:
     """What came after MAX_GROUPS kinds of incident were known."""
 
@@ -56,7 +56,7 @@ class Rest:
     benign: int = 0
 
 
-@dataclass(slots=True)
+@dataclass
 class Groups:
     """Feed explained resets in about the order of time, then ask for the groups once."""
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Command:
     """The command that was watched.
 
@@ -22,7 +22,7 @@ class Command:
     processes: int = 1
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Attempt:
     """One connection that was tried.
 
@@ -45,7 +45,7 @@ class Attempt:
     text: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Probe:
     """``diagnose HOST:PORT``. ``problem``: why nothing could be tried (name not found)."""
 
@@ -55,7 +55,7 @@ class Probe:
     problem: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Watch:
     """What was watched, and what became of it.
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 LIMIT = 64
 
 
-@dataclass(slots=True)
+@dataclass
 class Tops:
     """How often each text came. At most ``2 * limit`` are kept; the rarest are forgotten first."""
 
@@ -49,7 +49,7 @@ class Tops:
         return bool(self.counts)
 
 
-@dataclass(slots=True)
+@dataclass
 class Range:
     """The smallest and the largest of some numbers."""
 

@@ -53,7 +53,7 @@ def diagram(explained: Explained, width: int = 80) -> list[str]:
     clocks = [_clock(event, zero) for event in events]
     sheet = _Sheet(max(map(len, (*clocks, "..."))), width)
     lines = sheet.head(*_ends(explained))
-    for number, (clock, event) in enumerate(zip(clocks, events, strict=True)):
+    for number, (clock, event) in enumerate(zip(clocks, events)):
         if number:
             lines += sheet.pause(events[number - 1], event)
         lines += sheet.event(clock, event)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
-from datetime import UTC, datetime
+from datetime import datetime, timezone
 from typing import Any
 
 from rsttrace.completeness import Completeness
@@ -23,7 +23,7 @@ PLACE_PARTS = ("sockets", "path", "peer", "conntrack")
 def rfc3339(ns: int) -> str:
     """UTC with nanoseconds, ``2026-11-21T02:14:07.113000000Z``."""
     seconds, rest = divmod(ns, 10**9)
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{rest:09d}Z"
+    return f"{datetime.fromtimestamp(seconds, timezone.utc):%Y-%m-%dT%H:%M:%S}.{rest:09d}Z"
 
 
 def packet_object(packet: Packet | None) -> dict[str, Any] | None:

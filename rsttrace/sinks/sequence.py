@@ -30,7 +30,7 @@ MADE_BY = {
 _ENDED_BY = {"tcp_abort": "destroyed by", "__inet_stream_connect": "connect(AF_UNSPEC) by"}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Event:
     """One line of the diagram. ``time_ns``: CLOCK_MONOTONIC; not ``timed``: only its place."""
 

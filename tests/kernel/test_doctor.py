@@ -162,12 +162,12 @@ def test_hidden_symbols_and_what_they_cost(tmp_path: Path) -> None:
 
 
 def test_a_broken_btf(tmp_path: Path) -> None:
-    """What needs BTF is left out, the rest is told."""
+    """It counts as none: what needs it is told once, and a trace works without."""
     file = tmp_path / "vmlinux"
     file.write_bytes(b"garbage" * 100)
     prefix = in_private_mounts(f"mount --bind {file} /sys/kernel/btf/vmlinux")
     done = text(prefix=prefix)
-    assert done.code == 3
+    assert done.code == 0
     assert "MISSING BTF: " in done.out
     assert "helper process: " in done.out
 

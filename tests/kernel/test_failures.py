@@ -132,7 +132,7 @@ def test_broken_bcc(tmp_path: Path) -> None:
     ],
 )
 def test_without_btf(tmp_path: Path, what: str) -> None:
-    """A kernel without BTF, or with one that makes no sense: exit 3, and it says so."""
+    """A kernel without BTF, or with one that makes no sense: it traces what it can, and says so."""
     target = "/sys/kernel/btf"
     source = tmp_path / "btf"
     if what == "directory":
@@ -142,10 +142,11 @@ def test_without_btf(tmp_path: Path, what: str) -> None:
         whole = Path(target).read_bytes()
         source.write_bytes({"empty": b"", "garbage": b"x" * 4096, "truncated": whole[:5000]}[what])
     prefix = in_private_mounts(f"mount --bind {source} {target}")
-    words = ("describes no types",) if what == "directory" else ("BTF",)
-    rsttrace("-d", "1", prefix=prefix).failed(3, *words)
+    done = rsttrace("-d", "1", prefix=prefix).clean()
+    assert done.code == 0
+    assert "It has no BTF" in done.err
     doctor = rsttrace("doctor", prefix=prefix).clean()
-    assert doctor.code == 3
+    assert doctor.code == 0
     assert "MISSING BTF: " in doctor.out
 
 

@@ -53,7 +53,7 @@ def formats() -> dict[str, str]:
     argv = [*prefix, "tail", "-n", "+1", *names]
     done = subprocess.run(argv, capture_output=True, text=True, check=False)
     parts = re.split(r"^==> .*/(\w+)/format <==$", done.stdout, flags=re.MULTILINE)
-    return dict(zip(parts[1::2], parts[2::2], strict=True))
+    return dict(zip(parts[1::2], parts[2::2]))
 
 
 @pytest.fixture(scope="module")

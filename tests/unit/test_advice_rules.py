@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import shlex
-import tomllib
 from dataclasses import fields, replace
 from importlib import resources
 from typing import Any
 
 import pytest
 
+from rsttrace import toml
 from rsttrace.advice import known_software
 from rsttrace.advice.fit import Fit
 from rsttrace.advice.known_software import Setting, Software, software
@@ -273,7 +273,7 @@ def test_files_have_no_other_keys() -> None:
     directory = resources.files(known_software.__package__) / "software"
     texts = [f.read_text(encoding="utf-8") for f in directory.iterdir() if f.name.endswith(".toml")]
     assert len(texts) == len(software())
-    assert all(set(tomllib.loads(text)) <= {"names", "cmdline", "setting"} for text in texts)
+    assert all(set(toml.loads(text)) <= {"names", "cmdline", "setting"} for text in texts)
 
 
 ON = Setting(

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import re
 import textwrap
-from itertools import pairwise
 
 import pytest
 
@@ -52,7 +51,7 @@ def drawn(cause: str) -> list[str]:
 def between(row: str, lanes: list[int]) -> list[str]:
     """What stands between each two lanes; an arrow may pass a lane in the middle."""
     there = [lane for lane in lanes if row[lane] == "|"]
-    return [row[a + 1 : b] for a, b in pairwise(there)]
+    return [row[a + 1 : b] for a, b in zip(there, there[1:])]
 
 
 def test_which_have_one() -> None:
@@ -92,7 +91,7 @@ def test_labels_stand_above_their_lanes(cause: str) -> None:
     lanes = lanes_of(rows)
     found = [(m.start(), m.end(), m.group()) for m in re.finditer(r"\S+( \S+)*", labels)]
     assert len(found) == len(lanes), labels
-    for (start, end, label), lane in zip(found, lanes, strict=True):
+    for (start, end, label), lane in zip(found, lanes):
         assert start <= lane < end, label
     if len(lanes) == 2:
         assert found[1][2].split(" (")[0] == "this host", "this host is on the right"

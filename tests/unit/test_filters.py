@@ -17,6 +17,7 @@ from .build import CLIENT_PORT, HERE, LAYOUT, NETNS, OTHER_NETNS, PORT, THERE, m
 
 _WORD = re.compile(r"\(\((u64|u32) \*\)\(r\)->(\w+)\)\[(\d)\]")
 _FIELD = re.compile(r"\(r\)->(\w+)")
+_IN_NETNS = re.compile(r"IN_NETNS\(r, (\d+)\)")  # as the loader defines it for a kernel with BTF
 
 
 def keeps(wanted: Filter, **fields: Any) -> bool:
@@ -24,6 +25,7 @@ def keeps(wanted: Filter, **fields: Any) -> bool:
     values = LAYOUT.unpack(raw_record(**fields))
     text = c_expression(wanted)
     assert text.count("(") == text.count(")")
+    text = _IN_NETNS.sub(r"(r)->netns == \1", text)
     text = _WORD.sub(r"word('\1', '\2', \3)", text)
     text = _FIELD.sub(r"values['\1']", text).replace("ULL", "")
     text = text.replace("&&", " and ").replace("||", " or ").replace("!(", " not (")
@@ -107,7 +109,8 @@ def test_all_conditions_must_hold() -> None:
 def test_only_fields_that_the_record_has() -> None:
     every = Filter((HERE,), ((1, 2),), ((3, 4),), ((5, 6),), 6, (7,), "sent")
     used = set(_FIELD.findall(c_expression(every)))
-    assert used == {"laddr", "raddr", "lport", "rport", "netns"}
+    assert used == {"laddr", "raddr", "lport", "rport"}
+    assert _IN_NETNS.findall(c_expression(every)) == ["7"]
     assert used <= {name for name, _ in LAYOUT.fields}
 
 

@@ -730,7 +730,7 @@ def test_nothing_is_kept_once_it_is_told() -> None:
         joiner.feed(at(i, answered(segment(SYN, seq=i), skb=SKB + 64 * i)))
         joiner.feed(at(i, left(rst(seq=i))))
     assert len(joiner.flush()) == 100
-    held = {name: value for name, value in vars(joiner).items() if isinstance(value, dict | list)}
+    held = {name: value for name, value in vars(joiner).items() if isinstance(value, (dict, list))}
     del held["_handlers"]
     assert not any(held.values()), held
 

@@ -6,7 +6,6 @@ import json
 import re
 from dataclasses import fields
 from datetime import datetime
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -260,7 +259,7 @@ def as_read(one: Explained) -> dict[str, Any]:
 def test_schema_of_real_resets(file: LabFile) -> None:
     objects = [as_read(one) for one in file.explained]
     assert len({o["id"] for o in objects}) == len(objects)
-    for before, after in pairwise(objects):
+    for before, after in zip(objects, objects[1:]):
         assert after["monotonic_ns"] > before["monotonic_ns"] - 300 * MS
     for one in objects:
         assert one["family"] == file.about["family"]
@@ -321,7 +320,7 @@ def test_documentation_has_the_same_fields(heading: str, shape: dict[str, Shape]
     assert list(rows) == list(shape)
     for name, (types, may_be_null) in rows.items():
         inner = shape[name]
-        if isinstance(inner, dict | list):
+        if isinstance(inner, (dict, list)):
             assert "object" in types, name
             assert may_be_null == isinstance(inner, list) or name == "netns", name
         else:

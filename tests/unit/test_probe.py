@@ -71,7 +71,7 @@ def test_text_of_a_target() -> None:
         (OSError(errno.ECONNRESET, ""), "reset", "ECONNRESET"),
         (OSError(errno.EPIPE, ""), "reset", "EPIPE"),
         (OSError(errno.ETIMEDOUT, ""), "timeout", "ETIMEDOUT"),
-        (TimeoutError("timed out"), "timeout", None),
+        (socket.timeout("timed out"), "timeout", None),
         (OSError(errno.EHOSTUNREACH, ""), "unreachable", "EHOSTUNREACH"),
         (OSError(errno.ENETUNREACH, ""), "unreachable", "ENETUNREACH"),
         (OSError(errno.EACCES, ""), "error", "EACCES"),

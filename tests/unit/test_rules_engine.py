@@ -7,7 +7,6 @@ import inspect
 import random
 from collections.abc import Callable
 from dataclasses import replace
-from itertools import pairwise
 
 import pytest
 
@@ -139,7 +138,7 @@ def test_where_two_rules_answer_they_say_who_is_asked_first(file: LabFile) -> No
             for rule in rules_for(kind_of(one.reset))
             if not any(fact.lacks(one.reset) for fact in rule.needs) and rule.ask(case)
         ]
-        for first, other in pairwise(answers):
+        for first, other in zip(answers, answers[1:]):
             assert first in asked_before(other), (first, other)
 
 

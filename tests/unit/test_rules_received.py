@@ -176,7 +176,7 @@ def test_peer_closed_first() -> None:
 
 
 @pytest.mark.parametrize(
-    ("socket", "benign"), [(sock(), False), (sock(has_socket=False), True), (None, True)]
+    ("socket", "benign"), [(sock(), False), (sock(has_socket=False), True), (None, False)]
 )
 def test_reset_after_fin_matters_only_to_who_still_holds_it(socket: Any, benign: bool) -> None:
     found = ask("reset-after-fin", "FIN_WAIT2", sock=socket)

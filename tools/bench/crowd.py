@@ -114,7 +114,7 @@ class Acts:
 def make(acts: list[Callable[[], None]], rate: float, count: int) -> dict[str, float]:
     """So many resets; how many the kernel counted, and in what time."""
     before, start = out_rsts(), time.monotonic()
-    for number, act in zip(range(count), cycle(acts), strict=False):
+    for number, act in zip(range(count), cycle(acts)):
         if rate:
             time.sleep(max(0.0, start + number / rate - time.monotonic()))
         act()

@@ -90,7 +90,7 @@ def throughput(place: Path, kind: str, seconds: float, rounds: int) -> dict[str,
         found[key] = {
             "without": spread([one[key] for one in without]),
             "with": spread([one[key] for one in attached]),
-            "ratio": spread([a[key] / b[key] for a, b in zip(attached, without, strict=True)]),
+            "ratio": spread([a[key] / b[key] for a, b in zip(attached, without)]),
         }
     return found
 

@@ -22,7 +22,8 @@ def rule(case: Case) -> Finding | None:
     if not accepted_in(case, "SYN_SENT"):
         return None
     sender = known_sender(case)
-    why = sender.words if sender else "nothing listens there, or a firewall there rejects"
+    where = "there, on the way or here" if case.blind else "there"
+    why = sender.words if sender else f"nothing listens there, or a firewall {where} rejects"
     summary = f"{case.remote} refused the connection of {case.who}: {why}."
     if sender and sender.cause == "firewall-reject":
         summary = (
@@ -33,7 +34,7 @@ def rule(case: Case) -> Finding | None:
         CERTAIN,
         summary,
         ("state SYN_SENT", *packet_evidence(case), *_how_far(case), *sender_evidence(case)),
-        initiator=None if sender else SERVER,
+        initiator=None if sender or case.blind else SERVER,
     )
 
 

@@ -17,7 +17,8 @@ def rule(case: Case) -> Finding | None:
     if not case.active_tcp or not case.reset.in_stack(*_MARKS):
         return None
     who = name_of(case.facts.actor, "the owner")
-    died = bool(case.reset.decided and case.reset.decided.task.exiting)
+    exits = bool(case.reset.decided and case.reset.decided.task.exiting)
+    died = exits or case.reset.in_stack("do_exit")  # task_struct may not be known
     how = "exited" if died else "closed its listening socket"
     return Finding(
         CERTAIN,

@@ -7,6 +7,7 @@ from rsttrace.causes.case import (
     CERTAIN,
     JUDGEMENT,
     LIKELY,
+    PACKET,
     POSSIBLE,
     Case,
     Finding,
@@ -35,7 +36,7 @@ def rule(case: Case) -> Finding | None:
     if not accepted_in(case, "ESTABLISHED"):
         return None
     sender = known_sender(case)
-    confidence = POSSIBLE if doubtful(oddities(case)) else LIKELY
+    confidence = POSSIBLE if doubtful(oddities(case)) or case.blind else LIKELY
     return Finding(
         CERTAIN if sender else confidence,
         _summary(case),
@@ -47,6 +48,7 @@ def rule(case: Case) -> Finding | None:
             *_lost(case),
             *odd_evidence(case),
         ),
+        missing=PACKET.text if case.blind else "",
     )
 
 

@@ -43,7 +43,8 @@ def rule(case: Case) -> Finding | None:
         return None
     sender = known_sender(case)
     sock = case.sock
-    still_open = bool(sock and sock.has_socket)
+    # without BTF: inet_sk_error_report speaks only where an application is to be told
+    still_open = bool(sock.has_socket if sock else case.blind and case.reset.error)
     # after the peer's own FIN a read finds the end of the stream before the error
     fin_came = case.reset.state in ("CLOSING", "LAST_ACK")
     # a FIN counts one; what the RST acknowledges has arrived
@@ -51,7 +52,9 @@ def rule(case: Case) -> Finding | None:
     lost = max(0, sock.unacked - 1) if sock else 0
     if sock and packet and packet.has(ACK):
         lost = min(lost, max(0, signed(sock.write_seq - 1 - packet.ack)))
-    if lost and not still_open:
+    if case.blind and not still_open:
+        harm, sees = "whether all that was sent has arrived is not known", None
+    elif lost and not still_open:
         left = count_of(lost, "byte")
         harm, sees = f"{left} written before close() may not have arrived", None
     elif not still_open:
@@ -70,7 +73,7 @@ def rule(case: Case) -> Finding | None:
             *sender_evidence(case),
             *odd_evidence(case),
         ),
-        benign=not still_open and not lost,
+        benign=not still_open and not lost and not case.blind,
         remedies=CUT_SHORT if lost and not still_open else None,
         sees=sees,
     )

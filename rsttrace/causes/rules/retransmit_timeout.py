@@ -59,6 +59,9 @@ def _what(case: Case) -> tuple[str, str, tuple[str, ...]]:
         tries = _tries(case, "SYN+ACK")
         return f"{case.remote} never completed the handshake", "establishment", tries
     evidence = [f"state {before or 'not known'}"]
+    if sock is None and case.reset.in_stack("tcp_probe_timer"):
+        what = f"{case.remote} kept its receive window closed, or did not answer any more"
+        return what, "transfer", tuple(evidence)
     if sock is None:
         return f"{case.remote} did not answer any more", "transfer", tuple(evidence)
     unsent = not sock.retransmits and not case.reset.in_stack("tcp_retransmit_timer")

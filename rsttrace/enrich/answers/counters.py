@@ -68,10 +68,10 @@ def read_counters() -> dict[str, int]:
 def counters_in(text: str) -> Iterator[tuple[str, int]]:
     """Names as nstat has them and values, of a file of pairs of lines."""
     lines = text.splitlines()
-    for names, values in zip(lines[::2], lines[1::2], strict=False):
+    for names, values in zip(lines[::2], lines[1::2]):
         group, *heads = names.split()
         if group in GROUPS and values.startswith(group):
             prefix = group.rstrip(":")
-            for head, value in zip(heads, values.split()[1:], strict=False):
+            for head, value in zip(heads, values.split()[1:]):
                 with contextlib.suppress(ValueError):
                     yield prefix + head, int(value)

@@ -41,7 +41,7 @@ def answer(about: Any) -> list[Any]:
         return [[address, frame.name, frame.size] for address, frame in image.frames.items()]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Mapping:
     """An executable part of a process's memory: a line of /proc/PID/maps."""
 

@@ -116,7 +116,7 @@ def _ends(tuple_: Any, version: int) -> tuple[str, str]:
     ip, proto = tuple_.get_attr("CTA_TUPLE_IP"), tuple_.get_attr("CTA_TUPLE_PROTO")
     addresses = (ip.get_attr(f"CTA_IP_V{version}_{end}") for end in ("SRC", "DST"))
     ports = (proto.get_attr(f"CTA_PROTO_{end}_PORT") for end in ("SRC", "DST"))
-    source, target = (at(*end) for end in zip(addresses, ports, strict=True))
+    source, target = (at(*end) for end in zip(addresses, ports))
     return source, target
 
 

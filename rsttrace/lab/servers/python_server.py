@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import socket
 
-from rsttrace.lab.base import Expect, Lab, received
+from rsttrace.lab.base import Expect, Lab, LabSkip, received
 from rsttrace.lab.servers.program import SYSTEM, Program
 from rsttrace.lab.servers.running import (
     CLOSED_FIRST,
@@ -21,6 +22,7 @@ from rsttrace.lab.tcp import settle, wait_reset, wait_state
 
 PORT = 8000
 BACKLOG = 5  # socketserver's default
+BODY = 12000  # bytes of a request
 # the distribution's, whatever virtual environment comes first in PATH
 PYTHON = Program("/usr/bin/python3", {"PATH": SYSTEM, "LC_ALL": "C.UTF-8"})
 THREE_LINES = """
@@ -99,9 +101,11 @@ def backlog(lab: Lab) -> None:
 
 def upload_refused(lab: Lab) -> None:
     """``python3 -m http.server`` cannot POST: it answers 501 and closes with the body unread."""
+    if io.DEFAULT_BUFFER_SIZE > BODY:
+        raise LabSkip("this Python takes all of the request at its first read.")
     http_server(lab)
     client = connect(lab, PORT)
-    client.sendall(b"POST / HTTP/1.1\r\nContent-Length: 12000\r\n\r\n" + b"x" * 12000)
+    client.sendall(b"POST / HTTP/1.1\r\nContent-Length: %d\r\n\r\n" % BODY + b"x" * BODY)
     wait_state(client, "CLOSE")
 
 
