@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,18 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tools" / "vm"))
 
-from coverage_table import BY_NATURE, NO_LAB, Answer, Notes, answers, cell, markdown, page
+from coverage_table import (
+    BY_NATURE,
+    NO_LAB,
+    UNREASONED,
+    Answer,
+    Notes,
+    answers,
+    by_kernel,
+    cell,
+    markdown,
+    page,
+)
 from guest_runs import Result
 
 FACTS = {
@@ -18,8 +30,7 @@ FACTS = {
     "bcc": "0.18.0",
     "python": "3.9.2",
     "time": "2026-11-21 13:34",
-    "missing_hooks": ["inet_sk_error_report"],
-    "missing_members": [],
+    "gaps": ["reason"],
 }
 
 
@@ -63,7 +74,7 @@ def test_one_answer_is_not_taken_twice() -> None:
     ("said", "level", "why"),
     [
         (told("x", confidence="likely", missing="the reason"), "likely", "missing: the reason"),
-        (told("x", confidence="likely"), "likely", "It did."),
+        (told("x", confidence="likely"), "likely", UNREASONED),
         (
             told("insufficient-data", confidence="unknown", missing="the reason"),
             "insufficient",
@@ -133,33 +144,65 @@ def test_markdown_cells_cannot_break_the_table() -> None:
     assert markdown(["a|b"], [["c"]]) == ["| a\\|b |", "| --- |", "| c |"]
 
 
+@dataclass(frozen=True)
+class Gap:
+    text: str
+    instead: str
+
+
+GAPS = {
+    "reason": Gap("no reason", "the stack"),
+    "btf": Gap("no types", ""),
+    "other": Gap("nobody lacks it", ""),
+}
+
+
 def test_page() -> None:
-    """Guests and causes in the order given, the whole thing the same each time."""
+    """The oldest kernel first, causes in the order given, the whole thing the same each time."""
     good = row([expect("closed-port")], [told("closed-port")])
     weak = row(
         [expect("closed-port")],
         [told("closed-port", confidence="likely", missing="the reason")],
         verdict="weaker",
     )
+    new = {**FACTS, "kernel": "7.2.13+deb14-cloud-amd64", "gaps": ["btf"]}
     results = [
+        Result("sid", new, {}, (good,)),
         Result("bullseye", FACTS, {"libllvm11": "1:11.0.1-2"}, (weak,)),
-        Result(
-            "sid", {**FACTS, "kernel": "7.2.13+deb14-cloud-amd64", "missing_hooks": []}, {}, (good,)
-        ),
     ]
-    text = page(results, ["closed-port", "tls"])
-    assert text == page(results, ["closed-port", "tls"])
+    text = page(results, ["closed-port", "tls"], GAPS)
+    assert text == page(results[::-1], ["closed-port", "tls"], GAPS)
     lines = text.splitlines()
     assert (
         "| bullseye | 5.10.0-32-cloud-amd64 | 0.18.0 | 11.0.1-2 | 3.9.2 | 2026-11-21 13:34 "
-        "| 0 | 1 | 0 | 0 | hook inet_sk_error_report |"
+        "| 0 | 1 | 0 | 0 |  |"
     ) in lines
-    assert "| cause | bullseye: 5.10, bcc 0.18 | sid: 7.2, bcc 0.18 |" in lines
+    assert "| cause | 5.10, bcc 0.18 (bullseye) | 7.2, bcc 0.18 (sid) |" in lines
     assert "| closed-port | likely [1] | certain |" in lines
     assert "| tls | not tried [2] | not tried [2] |" in lines
-    assert lines[-2:] == ["1. missing: the reason (closed-port/plain)", f"2. {NO_LAB}"]
+    assert "1. missing: the reason (closed-port/plain)" in lines
+    assert "| no reason | the stack | 5.10, bcc 0.18 (bullseye) |" in lines
+    assert "| no types | nothing | 7.2, bcc 0.18 (sid) |" in lines
+    assert "nobody lacks it" not in text
+    assert "wrong" not in lines[-1]
+
+
+def test_kernels_are_sorted_as_numbers() -> None:
+    releases = ("6.12.1", "6.2.9-a", "6.12.1")
+    results = [
+        Result(guest, {"kernel": kernel, "bcc": bcc})
+        for guest, kernel, bcc in zip("abc", releases, ("0.31.0", "0.26", "0.4.0"))
+    ]
+    assert [result.guest for result in by_kernel(results)] == ["b", "c", "a"]
+
+
+def test_wrong_labs_are_listed() -> None:
+    one = row([expect("x")], [], verdict="WRONG", problems=["expected sent x", "and more"])
+    text = page([Result("sid", FACTS, {}, (one,))], ["x"], {})
+    assert text.endswith("- 5.10, bcc 0.18 (sid): closed-port/plain IPv4: expected sent x\n")
 
 
 def test_a_guest_that_stopped_half_way_says_so() -> None:
-    text = page([Result("sid", FACTS, problem="exit status 125")], [])
-    assert "did not come to its end, hook inet_sk_error_report" in text
+    assert "did not come to its end" in page(
+        [Result("sid", FACTS, problem="exit status 125")], [], {}
+    )

@@ -160,3 +160,23 @@ def test_a_failed_build_is_a_result(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert "exit status 1" in found.problem
     assert "mmdebstrap is missing" in found.problem
     assert not found.labs
+
+
+@pytest.mark.parametrize(("said", "boots"), [("", 3), ("the guest is up", 1)])
+def test_a_guest_that_dies_before_it_is_up_is_booted_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str, boots: int
+) -> None:
+    """What dies later, under the labs, is a result."""
+    (tmp_path / "image").mkdir()
+    (tmp_path / "image" / "versions").write_text("python3 3.9.2-3\n")
+    for name, text in (
+        ("build.sh", f"echo sid {tmp_path / 'image'} 7.2"),
+        ("run.sh", f"echo x >>{tmp_path / 'boots'}; echo {said}; exit 125"),
+    ):
+        (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setattr(guest_runs, "HERE", tmp_path)
+    found = guest_runs.run("sid", {}, tmp_path / "results")
+    assert found.problem.startswith("exit status 125")
+    assert (tmp_path / "boots").read_text() == "x\n" * boots
+    assert found.image == {"python3": "3.9.2-3"}
