@@ -5,6 +5,7 @@ PREFIX ?= /usr/local
 PYTHON ?= /usr/bin/python3
 ARGS ?=
 PYTEST_ARGS ?=
+GUESTS ?=
 
 export PREFIX PYTHON
 # The labs call ip, nft and sysctl; a plain `su` leaves sbin out of PATH.
@@ -21,11 +22,12 @@ PYTEST = $(VENV) -m pytest -o cache_dir=$(CACHE)/pytest $(PYTEST_ARGS)
 INSTALL = MAKE_TARGET=$@ sh tools/install.sh
 NEED_ROOT = [ "$$(id -u)" = 0 ] || { echo "make $@ needs root: sudo make $@" >&2; exit 1; }
 
-.PHONY: help run install uninstall test lint test-unit bench clean
+.PHONY: help run install uninstall test test-kernels lint test-unit bench clean
 
 help: ## list the targets (default)
 	@echo 'usage: make TARGET [ARGS="options of rsttrace"] [PREFIX=$(PREFIX)]'
-	@sed -n 's/^\([a-z-]*\):.*## /  \1\t/p' Makefile | expand -t 14
+	@echo '       make test-kernels [GUESTS="bookworm sid"]   (default: all of tools/vm/guests)'
+	@sed -n 's/^\([a-z-]*\):.*## /  \1\t/p' Makefile | expand -t 16
 
 run: ## install what is missing, then trace: sudo make run ARGS="-d 10"
 	@$(NEED_ROOT)
@@ -46,6 +48,11 @@ test: ## install what is missing, then lint and run the unit and kernel tests
 	@$(INSTALL) test
 	$(LINT)
 	RSTTRACE_SERVERS="$(CURDIR)/.venv/servers" $(PYTEST) tests/unit tests/kernel
+
+test-kernels: ## run the labs on other kernels, in virtual machines, then write docs/coverage.md
+	@$(INSTALL) vm
+	status=0; RSTTRACE_GUESTS="$(GUESTS)" $(PYTEST) tests/vm || status=$$?; \
+	$(VENV) tools/vm/coverage_table.py && exit $$status
 
 lint: ## check format, lint and types
 	@$(INSTALL) dev

@@ -1,20 +1,30 @@
 #!/bin/sh
-# run.sh IMAGEDIR KERNEL-VERSION COMMAND...: boot that kernel of an image made by build-image.sh and
-# run COMMAND there, as root, in a copy of this checkout. No root needed here; qemu-system-x86.
+# run.sh GUEST COMMAND...: boot this guest of tools/vm/guests and run COMMAND there, as root, in a copy
+# of this checkout. `build.sh` builds its image first if need be. No root needed here.
+# run.sh IMAGEDIR KERNEL-RELEASE COMMAND...: the same with an image that build.sh made (a path with /).
 #
-#     tools/vm/run.sh IMG 6.12.117+deb12-cloud-amd64 python3 -m rsttrace lab run all
+#     tools/vm/run.sh sid python3 -m rsttrace lab run closed-port
 #
 # What the command leaves in out/ comes back to $VM_OUT, a directory (default: nowhere). Exit status:
 # the command's; 124 it took longer than VM_TIMEOUT seconds (600); 125 the guest died (its console
 # follows). Works without /dev/kvm, ten to fifteen times slower than the machine itself.
 set -eu
-[ $# -ge 3 ] || { sed -n '2,4s/^# //p' "$0" >&2; exit 2; }
-checkout=$(cd "$(dirname "$0")/../.." && pwd)
-image=$1 kernel=$2; shift 2
+usage() { sed -n '2,4s/^# //p' "$0" >&2; exit 2; }
+[ $# -ge 2 ] || usage
+here=$(cd "$(dirname "$0")" && pwd); checkout=$(cd "$here/../.." && pwd)
+case $1 in
+  */*)
+    [ $# -ge 3 ] || usage
+    image=$1 kernel=$2; shift 2 ;;
+  *)
+    image=$("$here/build.sh" "$1" | cut -d' ' -f2-)
+    [ -n "$image" ] || exit 1
+    kernel=${image##* } image=${image% *}; shift ;;
+esac
 work=$(mktemp -d); trap 'rm -rf "$work"' EXIT
 printf '%s\n' "mkdir -p out" "$*" > "$work/.vm-command"
 tar -cf "$work/project.tar" --exclude=.git --exclude=.venv --exclude=__pycache__ --exclude=.*_cache \
-  -C "$checkout" . -C "$work" ./.vm-command
+  -C "$checkout" . -C "$work" ./.vm-command || [ $? = 1 ] # 1: somebody works on a file meanwhile
 truncate -s 64M "$work/out.tar"
 set +e
 timeout "${VM_TIMEOUT:-600}" qemu-system-x86_64 -M q35,accel="${VM_ACCEL:-tcg}" -cpu max \
