@@ -5,10 +5,10 @@
 # One image for each userland, with all kernels that the table wants under it, in the directory
 # $RSTTRACE_VM_CACHE (.venv/vm). An image is out of date when a script or list here has changed,
 # or the mirror has another kernel; the mirror is asked at most twice a day. IMAGE/versions says
-# what is inside. The same packages give the same files, but for some .pyc: all dates are the release's.
-# Packages come from this machine's own mirror (RSTTRACE_VM_MIRROR, RSTTRACE_VM_SECURITY_MIRROR:
-# others). Building needs root and the programs of `tools/install.sh vm`; half a minute to a
-# minute and 0.4-0.8 GB for each image.
+# what is inside. The same packages give the same files, but for some .pyc (all dates are those of
+# the suite's release). Packages come from this machine's own mirror (or RSTTRACE_VM_MIRROR and
+# RSTTRACE_VM_SECURITY_MIRROR). Building needs root and the programs of `tools/install.sh vm`; half
+# a minute to a minute and 0.4-0.8 GB for each image.
 set -eu
 umask 022
 export LC_ALL=C.UTF-8
@@ -92,28 +92,22 @@ kernels() {
   done
 }
 
-# fetch_kernel SUITE PACKAGE=VERSION: into a directory of the cache, whose path it prints. In newer
+# fetch_kernel SUITE PACKAGE=VERSION: its packages, in a new directory that it prints. In newer
 # suites linux-image-X is empty and needs linux-modules-X and the like.
 fetch_kernel() {
-  directory=$cache/kernels/$2
-  if [ ! -d "$directory" ]; then
-    package=${2%%=*}
-    release=${package#linux-image-}
-    also=$(apt "$1" apt-cache depends "$package" | sed -n "s/^ *Depends: \(linux-[a-z]*-$release\)$/\1/p")
-    say "fetching $2 of $1"
-    mkdir "$work/kernel"
-    # shellcheck disable=SC2086
-    (cd "$work/kernel" && apt "$1" apt-get download "$2" $also >&2) || die "cannot fetch $2 of $1"
-    mkdir -p "$cache/kernels"
-    mv "$work/kernel" "$directory"
-  fi
+  package=${2%%=*}
+  release=${package#linux-image-}
+  also=$(apt "$1" apt-cache depends "$package" |
+    sed -n "s/^ *Depends: \(linux-[a-z]*-$release\)$/\1/p")
+  directory=$(mktemp -d -p "$work")
+  # shellcheck disable=SC2086
+  (cd "$directory" && apt "$1" apt-get download "$2" $also >&2) || die "cannot fetch $2 of $1"
   echo "$directory"
 }
 
 # wanted USERLAND: a text that changes when its image must be built anew.
 wanted() {
   echo "$kernels"
-  sources "$1"
   (cd "$here" && cat build.sh finish-root guest-init packages)
   [ ! -e "$here/wheels-$1" ] || cat "$here/wheels-$1"
 }
@@ -154,11 +148,12 @@ EOF
   echo "$kernels" | sed 's/^/kernel /' >>"$OUT/versions"
   # files come in 4 kB blocks, hence the third more; no journal, for nothing is written
   blocks=$(($(stat -c %s "$work/root.tar") * 4 / 3 / 4096))
-  genext2fs -B 4096 -b "$blocks" -i 8192 -f -z -a "$work/root.tar" "$OUT/root.ext4" >>"$cache/$1.log"
-  rm "$work/root.tar"
+  genext2fs -B 4096 -b "$blocks" -i 8192 -f -z -a "$work/root.tar" "$OUT/root.ext4" \
+    >>"$cache/$1.log" 2>&1
   echo "$stamp" >"$OUT/stamp"
   rm -rf "${cache:?}/$1"
   mv "$OUT" "$cache/$1"
+  rm -rf "${work:?}"/*
 }
 
 # look_at USERLAND: build its image if that is missing or out of date.
@@ -174,16 +169,21 @@ look_at() {
 }
 
 # row GUEST: its row of the table.
-row() { table | grep "^$1 " || die "there is no guest $1. tools/vm/guests has: $(table | cut -d' ' -f1 | paste -sd' ')"; }
+row() { table | grep "^$1 " || die "there is no guest $1; tools/vm/guests has $all"; }
 
-[ $# -gt 0 ] || eval "set -- $(table | cut -d' ' -f1 | paste -sd' ')"
+all=$(table | cut -d' ' -f1 | paste -sd' ')
+# shellcheck disable=SC2086
+[ $# -gt 0 ] || set -- $all
 for guest; do row "$guest" >/dev/null; done
+# an apt that has no lists yet does not know which archive is which
+[ -n "$(mirror Debian)" ] || [ "$(id -u)" != 0 ] || apt-get -qq update </dev/null >&2 || true
 main=${RSTTRACE_VM_MIRROR:-$(mirror Debian)}
 security=${RSTTRACE_VM_SECURITY_MIRROR:-$(mirror Debian-Security)}
 [ -n "$main" ] || die "this machine's apt knows no Debian mirror: set RSTTRACE_VM_MIRROR"
 mkdir -p "$cache"
 exec 9>"$cache/lock"
 flock 9
+rm -rf "$cache"/tmp.* # of one that was killed
 work=$(mktemp -d -p "$cache")
 trap 'rm -rf "$work"' EXIT
 trap 'exit 130' INT

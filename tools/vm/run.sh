@@ -1,13 +1,13 @@
 #!/bin/sh
-# run.sh GUEST COMMAND...: boot this guest of tools/vm/guests and run COMMAND there, as root, in a copy
-# of this checkout. `build.sh` builds its image first if need be. No root needed here.
-# run.sh IMAGEDIR KERNEL-RELEASE COMMAND...: the same with an image that build.sh made (a path with /).
+# run.sh GUEST COMMAND...: boot this guest of tools/vm/guests and run COMMAND in it, as root, in a
+# copy of this checkout. build.sh builds its image first if need be; else no root is needed here.
+# run.sh IMAGEDIR KERNEL-RELEASE COMMAND...: the same with an image of build.sh (a path with a /).
 #
 #     tools/vm/run.sh sid python3 -m rsttrace lab run closed-port
 #
-# What the command leaves in out/ comes back to $VM_OUT, a directory (default: nowhere). Exit status:
-# the command's; 124 it took longer than VM_TIMEOUT seconds (600); 125 the guest died (its console
-# follows). Works without /dev/kvm, ten to fifteen times slower than the machine itself.
+# What the command leaves in out/ comes back to $VM_OUT, a directory (default: nowhere). Exit
+# status: the command's; 124 it took longer than VM_TIMEOUT seconds (600); 125 the guest died (its
+# console follows). Works without /dev/kvm, ten to fifteen times slower than the machine itself.
 set -eu
 usage() { sed -n '2,4s/^# //p' "$0" >&2; exit 2; }
 [ $# -ge 2 ] || usage
@@ -23,8 +23,9 @@ case $1 in
 esac
 work=$(mktemp -d); trap 'rm -rf "$work"' EXIT
 printf '%s\n' "mkdir -p out" "$*" > "$work/.vm-command"
-tar -cf "$work/project.tar" --exclude=.git --exclude=.venv --exclude=__pycache__ --exclude=.*_cache \
-  -C "$checkout" . -C "$work" ./.vm-command || [ $? = 1 ] # 1: somebody works on a file meanwhile
+tar -cf "$work/project.tar" --exclude=.git --exclude=.venv --exclude=__pycache__ \
+  --exclude=.*_cache -C "$checkout" . -C "$work" ./.vm-command ||
+  [ $? = 1 ] # somebody works on a file meanwhile
 truncate -s 64M "$work/out.tar"
 set +e
 timeout "${VM_TIMEOUT:-600}" qemu-system-x86_64 -M q35,accel="${VM_ACCEL:-tcg}" -cpu max \
