@@ -30,7 +30,8 @@ WAYS = {SENT: (SENT, SUPPRESSED, FORWARDED), RECEIVED: (RECEIVED, REJECTED)}
 class Limits:
     """When to stop, and which owner and direction to show. None: no limit.
 
-    ``netns``: only these were watched (empty: all). ``filtered``: by something else as well.
+    ``netns``: only these were watched (empty: all); ``only_netns``: show no other one's, which
+    without BTF the kernel cannot leave out. ``filtered``: by something else as well.
     ``until``: is it time to stop? It is asked after every poll.
     """
 
@@ -40,6 +41,7 @@ class Limits:
     direction: str | None = None
     netns: tuple[int, ...] = ()
     filtered: bool = False
+    only_netns: bool = False
     until: Callable[[], bool] | None = None
 
     @property
@@ -176,8 +178,8 @@ class Tracing:
 
     def _wanted(self, explained: Explained) -> bool:
         limits, facts = self._limits, explained.facts
-        # without BTF the kernel cannot leave out other namespaces; 0: it may be a wanted one
-        if limits.netns and explained.reset.flow.netns not in (0, *limits.netns):
+        # 0: it may be a wanted one
+        if limits.only_netns and explained.reset.flow.netns not in (0, *limits.netns):
             return False
         if limits.direction and explained.reset.direction not in WAYS[limits.direction]:
             return False

@@ -73,6 +73,7 @@ def command(**options: Any) -> int:
             pid=options["pid"],
             direction=options["direction"],
             netns=options["netns"],
+            only_netns=bool(options["netns"]),
             filtered=any(options[name] for name in by_packet),
         )
         tracing = Tracing(session, sink, Output(sys.stdout), limits, stopper)
