@@ -145,6 +145,10 @@ class Lab:
         self._children.append(pid)
         return pid
 
+    def at_end(self, function: Callable[[], object]) -> None:
+        """Call it when the lab ends, before anything else is taken down."""
+        self._stack.callback(function)
+
     # -- sockets ------------------------------------------------------------------------------
 
     def socket(self, end: str, family: int | None = None, protocol: int = 0) -> so.socket:

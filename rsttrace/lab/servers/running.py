@@ -13,6 +13,7 @@ import signal
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from rsttrace.lab.base import Expect, received
@@ -98,7 +99,17 @@ def start(
         os.close(reader)
     if not answer:
         raise LabSkip("cannot make a mount and a PID namespace for the server.")
-    return Running(lab, keeper, int(answer))
+    pid = int(answer)
+    with contextlib.suppress(ProcessLookupError):  # it has ended already
+        lab.at_end(partial(_end, os.pidfd_open(pid)))
+    return Running(lab, keeper, pid)
+
+
+def _end(process: int) -> None:
+    """A server may have lost its PR_SET_PDEATHSIG: the kernel clears it when rights change."""
+    with contextlib.suppress(ProcessLookupError):
+        signal.pidfd_send_signal(process, signal.SIGKILL)
+    os.close(process)
 
 
 def listening(lab: Lab) -> dict[int, int]:
