@@ -137,7 +137,8 @@ def run(guest: str, environment: Mapping[str, str] = os.environ, results: Path =
 def command_for(guest: str, rows: Path, log: Any) -> tuple[list[str], dict[str, str]]:
     """What runs the labs in this guest, and the packages of its image."""
     if guest == HOST:
-        return [sys.executable, str(HERE / "in_guest.py"), "--gently", str(rows)], {}
+        half = ["--half"] * half_asked()
+        return [sys.executable, str(HERE / "in_guest.py"), "--gently", *half, str(rows)], {}
     directory, kernel = build(guest, log)
     command = in_guest(GUEST_LIMIT_S, half_asked())
     return [str(HERE / "run.sh"), str(directory), kernel, command], versions(directory)
